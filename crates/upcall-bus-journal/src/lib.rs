@@ -1,0 +1,1 @@
+//! The embedded bus: a durable log in SQLite.

@@ -1,0 +1,1 @@
+//! The OSS upload callback protocol, both sides. Pure.

@@ -1,0 +1,1 @@
+//! The runtime of consumers: sinks, batches, retries, dead letters.

@@ -1,0 +1,226 @@
+//! The event as a CloudEvent 1.0: structured (one JSON document) or binary (headers and data).
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Event, EventId, UploadCompleted, escape};
+
+/// The CloudEvents `type` of our event. A change that readers could trip over gets a new number.
+pub const EVENT_TYPE: &str = "upcall.upload.completed.v1";
+/// The CloudEvents version.
+pub const SPEC_VERSION: &str = "1.0";
+const CONTENT_TYPE: &str = "application/json";
+
+/// The structured form, as it is written and as the schema describes it.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(
+    title = "UploadCompleted",
+    description = "An upload to object storage, completed and authenticated: a CloudEvent in JSON format."
+)]
+pub(crate) struct Envelope<'a> {
+    /// The version of CloudEvents: `1.0`.
+    specversion: Cow<'a, str>,
+    /// The event's id: the same upload has the same id. 32 lower-case hex digits.
+    #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
+    id: EventId,
+    /// The event's type: `upcall.upload.completed.v1`.
+    #[serde(rename = "type")]
+    kind: Cow<'a, str>,
+    /// Where it happened: `/oss/BUCKET`.
+    source: Cow<'a, str>,
+    /// The object's key.
+    subject: Cow<'a, str>,
+    /// When the gateway took the callback in (RFC 3339, UTC).
+    time: Timestamp,
+    /// The type of `data`: `application/json`.
+    datacontenttype: Cow<'a, str>,
+    /// What is known about the upload.
+    data: Cow<'a, UploadCompleted>,
+}
+
+/// An event as headers and data, for transports that carry both.
+///
+/// Header values are percent-encoded as the HTTP binding of CloudEvents prescribes, so that they are printable ASCII.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinaryEvent {
+    /// `ce-…` attributes and `content-type`, names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// The JSON of [`UploadCompleted`].
+    pub data: Vec<u8>,
+}
+
+/// A CloudEvent that is not one of ours, or not whole.
+#[derive(Debug, thiserror::Error)]
+pub enum MalformedEvent {
+    /// The JSON is not that of our event.
+    #[error("the event is not JSON of the expected shape")]
+    Json(#[from] serde_json::Error),
+    /// Another version of CloudEvents.
+    #[error("specversion is {0:?}, not 1.0")]
+    SpecVersion(String),
+    /// Another type of event.
+    #[error("type is {0:?}, not upcall.upload.completed.v1")]
+    Type(String),
+    /// A header that must be there is not.
+    #[error("header {0} is missing")]
+    MissingHeader(&'static str),
+    /// A header's value can't be read.
+    #[error("header {name} has the unreadable value {value:?}")]
+    Header {
+        /// The header.
+        name: &'static str,
+        /// Its value.
+        value: String,
+    },
+}
+
+impl Event {
+    /// The CloudEvents `source`: `/oss/BUCKET`, percent-encoded where a URI needs it.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("/oss/{}", escape::uri_segment(&self.data.bucket))
+    }
+
+    /// Writes the structured form: one JSON document.
+    #[must_use]
+    pub fn to_structured(&self) -> Vec<u8> {
+        let envelope = Envelope {
+            specversion: SPEC_VERSION.into(),
+            id: self.id,
+            kind: EVENT_TYPE.into(),
+            source: self.source().into(),
+            subject: self.data.object.as_str().into(),
+            time: self.time,
+            datacontenttype: CONTENT_TYPE.into(),
+            data: Cow::Borrowed(&self.data),
+        };
+        let mut json = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut json, &envelope)
+            .expect("strings, numbers and maps with string keys are always JSON");
+        json
+    }
+
+    /// Reads the structured form.
+    ///
+    /// # Errors
+    /// If it is no JSON, lacks something, or is a CloudEvent of another version or type.
+    pub fn from_structured(json: &[u8]) -> Result<Self, MalformedEvent> {
+        let envelope: Envelope<'_> = serde_json::from_slice(json)?;
+        check_kind(&envelope.specversion, &envelope.kind)?;
+        Ok(Self { id: envelope.id, time: envelope.time, data: envelope.data.into_owned() })
+    }
+
+    /// Writes the binary form: attributes as headers, the upload as data.
+    #[must_use]
+    pub fn to_binary(&self) -> BinaryEvent {
+        let headers = vec![
+            ("ce-specversion", SPEC_VERSION.to_owned()),
+            ("ce-id", self.id.to_string()),
+            ("ce-type", EVENT_TYPE.to_owned()),
+            ("ce-source", escape::header_value(&self.source())),
+            ("ce-subject", escape::header_value(&self.data.object)),
+            ("ce-time", self.time.to_string()),
+            ("content-type", CONTENT_TYPE.to_owned()),
+        ];
+        let data = serde_json::to_vec(&self.data).expect("strings, numbers and maps with string keys are always JSON");
+        BinaryEvent { headers, data }
+    }
+
+    /// Reads the binary form. `header` looks a header up by its lower-case name.
+    ///
+    /// # Errors
+    /// If a header or the data is missing, unreadable, or of another version or type.
+    pub fn from_binary<'h>(
+        header: impl Fn(&'static str) -> Option<&'h str>,
+        data: &[u8],
+    ) -> Result<Self, MalformedEvent> {
+        let required = |name| header(name).ok_or(MalformedEvent::MissingHeader(name));
+        let unreadable = |name, value: &str| MalformedEvent::Header { name, value: value.to_owned() };
+        check_kind(required("ce-specversion")?, required("ce-type")?)?;
+        let (id, time) = (required("ce-id")?, required("ce-time")?);
+        Ok(Self {
+            id: id.parse().map_err(|_| unreadable("ce-id", id))?,
+            time: time.parse().map_err(|_| unreadable("ce-time", time))?,
+            data: serde_json::from_slice(data)?,
+        })
+    }
+}
+
+fn check_kind(spec_version: &str, kind: &str) -> Result<(), MalformedEvent> {
+    if spec_version != SPEC_VERSION {
+        return Err(MalformedEvent::SpecVersion(spec_version.to_owned()));
+    }
+    if kind != EVENT_TYPE {
+        return Err(MalformedEvent::Type(kind.to_owned()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::tests::example;
+
+    fn read_binary(event: &BinaryEvent) -> Result<Event, MalformedEvent> {
+        let header = |name| event.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str());
+        Event::from_binary(header, &event.data)
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_survives_both_forms(bucket in any::<String>(), object in any::<String>(), size in any::<Option<u64>>(),
+                                           vars in any::<std::collections::BTreeMap<String, String>>()) {
+            let mut event = example();
+            event.data.bucket = bucket;
+            event.data.object = object;
+            event.data.size = size;
+            event.data.vars = vars;
+            prop_assert_eq!(&Event::from_structured(&event.to_structured()).unwrap(), &event);
+            let binary = event.to_binary();
+            prop_assert!(binary.headers.iter().all(|(_, value)| value.bytes().all(|b| (0x21..0x7f).contains(&b))));
+            prop_assert_eq!(&read_binary(&binary).unwrap(), &event);
+        }
+    }
+
+    #[test]
+    fn the_structured_form_is_the_documented_one() {
+        let written: serde_json::Value = serde_json::from_slice(&example().to_structured()).unwrap();
+        let documented = serde_json::json!({
+            "specversion": "1.0", "id": example().id.to_string(), "type": "upcall.upload.completed.v1",
+            "source": "/oss/examplebucket", "subject": "exampledir/exampleobject.txt",
+            "time": "2026-01-01T00:00:00.123456Z", "datacontenttype": "application/json",
+            "data": {
+                "bucket": "examplebucket", "object": "exampledir/exampleobject.txt",
+                "etag": "D8E8FCA2DC0F896FD7CB4CB0031BA249", "size": 1024, "mime_type": "text/plain",
+                "crc64": "17834398232350201234", "content_md5": null,
+                "image": {"width": 200, "height": 278, "format": "jpg"}, "operation": "PutObject",
+                "request_id": "5CF3E7821AB22D0FDB86704D", "client_ip": "203.0.113.7", "vpc_id": null,
+                "vars": {"user": "42"}, "extra": {"anything": "else the body carried"}, "route": "avatars",
+                "bucket_from": "body", "proof": ["signature"], "origin": "callback",
+            },
+        });
+        assert_eq!(written, documented);
+    }
+
+    #[test]
+    fn strange_events_are_refused_and_not_guessed() {
+        let with = |key: &str, value: serde_json::Value| {
+            let mut json: serde_json::Value = serde_json::from_slice(&example().to_structured()).unwrap();
+            json[key] = value;
+            Event::from_structured(json.to_string().as_bytes())
+        };
+        assert!(matches!(with("type", "com.example.other".into()), Err(MalformedEvent::Type(_))));
+        assert!(matches!(with("specversion", "0.3".into()), Err(MalformedEvent::SpecVersion(_))));
+        assert!(matches!(with("data", serde_json::json!({})), Err(MalformedEvent::Json(_))));
+        assert!(matches!(with("id", "x".into()), Err(MalformedEvent::Json(_))));
+        assert!(with("someextension", "is fine".into()).is_ok());
+        let mut binary = example().to_binary();
+        binary.headers.retain(|(name, _)| *name != "ce-id");
+        assert!(matches!(read_binary(&binary), Err(MalformedEvent::MissingHeader("ce-id"))));
+    }
+}

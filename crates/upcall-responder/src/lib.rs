@@ -1,0 +1,1 @@
+//! Turns an event into the JSON that the uploader receives.

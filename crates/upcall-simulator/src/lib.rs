@@ -1,0 +1,1 @@
+//! OSS on your own machine: real uploads in, genuinely signed callbacks out.

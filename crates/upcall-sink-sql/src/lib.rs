@@ -1,0 +1,1 @@
+//! The sink that keeps a table of uploads in a SQL database.

@@ -1,0 +1,1 @@
+//! Logs and metrics, and every name that operators see, in one place.

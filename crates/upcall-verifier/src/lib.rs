@@ -1,0 +1,1 @@
+//! Authenticates a callback, normalizes it to an event, and publishes it.

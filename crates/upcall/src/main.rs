@@ -1,0 +1,2 @@
+//! The `upcall` executable.
+fn main() {}
