@@ -1,1 +1,4 @@
 //! Logs and metrics, and every name that operators see, in one place.
+
+pub mod log;
+pub mod metrics;
