@@ -1,0 +1,2 @@
+//! Rates and latencies.
+fn main() {}

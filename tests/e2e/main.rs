@@ -1,0 +1,1 @@
+//! The built executable, as a user meets it.

@@ -1,0 +1,1 @@
+//! The official OSS SDKs against the simulator.
