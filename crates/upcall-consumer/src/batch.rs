@@ -1,0 +1,147 @@
+//! One batch: to the sink, judged, settled.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::time::timeout;
+use upcall_bus::{Delivery, Settlement};
+
+use crate::settle::{decide, hand_back_all, is_last, settle_all};
+use crate::{Item, Options, Sink, Source, Stats, Verdict, backoff};
+
+/// What every batch of a consumer shares.
+pub(crate) struct Work {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) options: Options,
+    pub(crate) stats: Stats,
+}
+
+/// What a batch tells about the target.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// It answers.
+    Up,
+    /// It is out of order, and why.
+    Down(String),
+}
+
+impl Work {
+    /// The consumer's name.
+    pub(crate) fn name(&self) -> &str {
+        self.options.spec.name.as_str()
+    }
+
+    /// Makes the target ready, within the time for a batch.
+    pub(crate) async fn prepare(&self) -> Result<(), String> {
+        match self.guarded(self.sink.prepare()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(chain(&error)),
+            Err(whole) => Err(whole),
+        }
+    }
+
+    /// Delivers a batch and settles every event of it.
+    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Report {
+        match self.attempt(&items(&batch)).await {
+            Ok(verdicts) => self.settle(batch, verdicts).await,
+            Err(reason) => self.settle_failed(batch, reason).await,
+        }
+    }
+
+    /// Gives deliveries back to the bus, uncounted.
+    pub(crate) async fn hand_back(&self, deliveries: Vec<Delivery>) {
+        hand_back_all(deliveries, self.name(), &self.stats).await;
+    }
+
+    /// One call of the sink. The error is a failure of the whole batch.
+    async fn attempt(&self, items: &[Item<'_>]) -> Result<Vec<Verdict>, String> {
+        let _in_flight = self.stats.deliver(items.len() as u64);
+        let mut verdicts = self.guarded(self.sink.deliver(items)).await?;
+        let given = verdicts.len();
+        if given != items.len() {
+            tracing::error!(
+                consumer = self.name(),
+                given,
+                events = items.len(),
+                "the sink's verdicts are not one per event"
+            );
+            verdicts.resize_with(items.len(), || retry("the sink gave no verdict".to_owned()));
+        }
+        Ok(verdicts)
+    }
+
+    async fn settle(&self, batch: Vec<Delivery>, verdicts: Vec<Verdict>) -> Report {
+        let mut report = Report::Up;
+        let judged = batch.into_iter().zip(verdicts).map(|(delivery, verdict)| {
+            if let (Report::Up, Verdict::Unavailable { reason }) = (&report, &verdict) {
+                report = Report::Down(reason.clone());
+            }
+            let settlement = self.decide(verdict, &delivery);
+            (delivery, settlement)
+        });
+        let judged = judged.collect();
+        settle_all(judged, self.name(), &self.stats).await;
+        report
+    }
+
+    /// Settles a batch that failed as a whole. Events that this would make dead letters are delivered once more, each
+    /// by itself: one of them may be to blame, but not all.
+    async fn settle_failed(&self, batch: Vec<Delivery>, reason: String) -> Report {
+        let alone = batch.len() == 1;
+        let (last, others): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|delivery| !alone && is_last(delivery.attempt(), &self.options));
+        let failed = vec![retry(reason); others.len()];
+        self.settle(others, failed).await;
+        let mut last = last.into_iter();
+        while let Some(delivery) = last.next() {
+            let delivery = vec![delivery];
+            let verdicts = self.attempt(&items(&delivery)).await.unwrap_or_else(|reason| vec![retry(reason)]);
+            if let Report::Down(reason) = self.settle(delivery, verdicts).await {
+                self.hand_back(last.collect()).await;
+                return Report::Down(reason);
+            }
+        }
+        Report::Up
+    }
+
+    fn decide(&self, verdict: Verdict, delivery: &Delivery) -> Settlement {
+        decide(verdict, delivery.attempt(), &self.options, backoff::chance())
+    }
+
+    /// Runs a call of the sink within its time; neither a panic nor a hang gets out of it.
+    async fn guarded<T>(&self, call: impl Future<Output = T>) -> Result<T, String> {
+        match timeout(self.options.deliver_timeout, AssertUnwindSafe(call).catch_unwind()).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => Err(format!("the sink panicked: {}", message(&*panic))),
+            Err(_) => Err(format!("the sink took longer than {:?}", self.options.deliver_timeout)),
+        }
+    }
+}
+
+fn items(batch: &[Delivery]) -> Vec<Item<'_>> {
+    batch.iter().map(item).collect()
+}
+
+fn item(delivery: &Delivery) -> Item<'_> {
+    Item {
+        subject: delivery.subject(),
+        event: delivery.event(),
+        attempt: delivery.attempt(),
+        sequence: delivery.sequence(),
+    }
+}
+
+fn retry(reason: String) -> Verdict {
+    Verdict::Retry { after: None, reason }
+}
+
+fn chain(error: &Source) -> String {
+    crate::error_chain(&**error)
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}

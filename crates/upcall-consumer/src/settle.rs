@@ -1,0 +1,132 @@
+//! From verdicts to settlements, and how those reach the bus.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, sleep};
+use upcall_bus::{Delivery, SettleErrorKind, Settlement};
+
+use crate::stats::Count;
+use crate::{Backoff, Options, Stats, Verdict};
+
+/// The longest that a target may ask to be left alone about one event: an event waits, it is not forgotten.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most bytes of a reason that go with a dead letter: it is for people, and some targets answer with pages.
+const REASON_BYTES_MAX: usize = 1024;
+/// How long a settlement is offered to a bus that does not take it. Then the bus delivers the event again.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait between two such offers.
+const SETTLE_BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(50), max: Duration::from_secs(2), factor: 2.0, jitter: 0.5 };
+
+/// The settlement that a verdict comes to, given the number of the attempt that it judges.
+pub(crate) fn decide(verdict: Verdict, attempt: u32, options: &Options, chance: f64) -> Settlement {
+    match verdict {
+        Verdict::Done => Settlement::Ack,
+        Verdict::Dead { reason } => Settlement::DeadLetter { reason: shortened(reason) },
+        Verdict::Unavailable { .. } => Settlement::HandBack,
+        Verdict::Retry { reason, .. } if is_last(attempt, options) => {
+            Settlement::DeadLetter { reason: shortened(reason) }
+        }
+        Verdict::Retry { after, reason } => {
+            let after = after.unwrap_or_else(|| options.backoff.delay(attempt, chance)).min(RETRY_AFTER_MAX);
+            Settlement::Retry { after, reason: shortened(reason) }
+        }
+    }
+}
+
+/// Whether no attempt is left after this one.
+pub(crate) fn is_last(attempt: u32, options: &Options) -> bool {
+    options.attempts_max.is_some_and(|max| attempt >= max.get())
+}
+
+/// Makes settlements known to the bus, all at once, so that the bus can write them together.
+pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) {
+    join_all(deliveries.into_iter().map(|(delivery, settlement)| settle(delivery, settlement, consumer, stats))).await;
+}
+
+/// Gives deliveries back to the bus, uncounted.
+pub(crate) async fn hand_back_all(deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) {
+    let settled = deliveries.into_iter().map(|delivery| (delivery, Settlement::HandBack)).collect();
+    settle_all(settled, consumer, stats).await;
+}
+
+async fn settle(mut delivery: Delivery, settlement: Settlement, consumer: &str, stats: &Stats) {
+    let (event, attempt, started) = (delivery.event().id, delivery.attempt(), Instant::now());
+    let mut failures = 0;
+    while let Err((unsettled, error)) = delivery.settle(settlement.clone()).await {
+        failures += 1;
+        if error.kind == SettleErrorKind::Lost || started.elapsed() >= SETTLE_PATIENCE {
+            stats.failed(&crate::error_chain(&error));
+            tracing::debug!(consumer, %event, %error, "settlement dropped: the bus will deliver the event again");
+            return stats.count(Count::Unsettled, 1);
+        }
+        delivery = unsettled;
+        sleep(SETTLE_BACKOFF.draw(failures)).await;
+    }
+    match settlement {
+        Settlement::Ack => stats.count(Count::Done, 1),
+        Settlement::HandBack => stats.count(Count::HandedBack, 1),
+        Settlement::Retry { reason, .. } => {
+            stats.failed(&reason);
+            stats.count(Count::Retried, 1);
+        }
+        Settlement::DeadLetter { reason } => {
+            stats.failed(&reason);
+            stats.count(Count::Dead, 1);
+            tracing::warn!(consumer, %event, attempt, reason, "dead letter: the sink can't take this event");
+        }
+    }
+}
+
+fn shortened(mut reason: String) -> String {
+    if reason.len() > REASON_BYTES_MAX {
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        reason.push('…');
+    }
+    reason
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use std::num::NonZeroU32;
+    use upcall_bus::{ConsumerSpec, Start};
+
+    use super::*;
+
+    fn options(attempts_max: u32) -> Options {
+        let spec = ConsumerSpec { name: "c".parse().unwrap(), filter: ">".parse().unwrap(), start: Start::Oldest };
+        Options { attempts_max: NonZeroU32::new(attempts_max), ..Options::new(spec) }
+    }
+
+    proptest! {
+        #[test]
+        fn a_failure_waits_as_asked_or_as_the_backoff_says_until_the_attempts_are_used_up(
+            attempt in 1_u32..30, attempts_max in 0_u32..20, after in proptest::option::of(0_u64..200_000), chance in 0.0..=1.0_f64
+        ) {
+            let options = options(attempts_max);
+            let after = after.map(Duration::from_secs);
+            let settlement = decide(Verdict::Retry { after, reason: "no".into() }, attempt, &options, chance);
+            if attempts_max > 0 && attempt >= attempts_max {
+                prop_assert_eq!(settlement, Settlement::DeadLetter { reason: "no".into() });
+            } else {
+                let wait = after.map_or(options.backoff.delay(attempt, chance), |after| after.min(RETRY_AFTER_MAX));
+                prop_assert_eq!(settlement, Settlement::Retry { after: wait, reason: "no".into() });
+            }
+        }
+    }
+
+    #[test]
+    fn an_outage_is_never_held_against_an_event() {
+        let verdict = Verdict::Unavailable { reason: "down".into() };
+        assert_eq!(decide(verdict, u32::MAX, &options(1), 0.0), Settlement::HandBack);
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        let reason = shortened("é".repeat(REASON_BYTES_MAX));
+        assert!(reason.len() <= REASON_BYTES_MAX + '…'.len_utf8() && reason.ends_with("é…"));
+        assert_eq!(shortened("short".into()), "short");
+    }
+}
