@@ -1,0 +1,214 @@
+//! Bodies in JSON, strict first, then with the few repairs that have one meaning.
+
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::{Body, BodyError, Fields, Repair};
+
+/// How deep values may be nested. A template of OSS nests a few levels.
+const DEPTH_MAX: usize = 32;
+
+/// Reads a JSON object.
+pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
+    if let Ok(StrictObject(pairs)) = serde_json::from_str(text) {
+        let mut fields = Fields::default();
+        for (name, value) in pairs {
+            fields.push(name, value)?;
+        }
+        return Ok(Body { fields: fields.0, repairs: Vec::new() });
+    }
+    let mut parser = Tolerant { rest: text, repairs: Vec::new() };
+    let fields = parser.object(0)?;
+    parser.skip_space();
+    if !parser.rest.is_empty() {
+        return Err(parser.defect("something stands behind the closing brace"));
+    }
+    Ok(Body { fields: fields.0, repairs: parser.repairs })
+}
+
+/// Reads a string at the start of `text`, and returns what stands behind it.
+pub(super) fn string<'t>(text: &'t str, repairs: &mut Vec<Repair>) -> Result<(Value, &'t str), BodyError> {
+    let mut parser = Tolerant { rest: text, repairs: Vec::new() };
+    let value = parser.string()?;
+    repairs.append(&mut parser.repairs);
+    Ok((Value::String(value), parser.rest))
+}
+
+/// The members of a valid object in their order, with names that appear twice.
+struct StrictObject(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for StrictObject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = StrictObject;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StrictObject, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(StrictObject(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Tolerant<'t> {
+    rest: &'t str,
+    repairs: Vec<Repair>,
+}
+
+impl<'t> Tolerant<'t> {
+    fn object(&mut self, depth: usize) -> Result<Fields, BodyError> {
+        if depth == DEPTH_MAX {
+            return Err(self.defect("it is nested too deeply"));
+        }
+        self.take("{");
+        let mut fields = Fields::default();
+        loop {
+            self.skip_space();
+            if self.take("}") {
+                if !fields.0.is_empty() {
+                    self.repairs.push(Repair::TrailingComma);
+                }
+                return Ok(fields);
+            }
+            if !self.rest.starts_with('"') {
+                return Err(self.defect("a name in quotes is expected"));
+            }
+            let name = self.string()?;
+            self.skip_space();
+            if !self.take(":") {
+                if !self.rest.starts_with(|next: char| next == '"' || next == '-' || next.is_ascii_digit()) {
+                    return Err(self.defect("a colon is expected"));
+                }
+                self.repairs.push(Repair::MissingColon);
+            }
+            let value = self.value(depth)?;
+            fields.push(name, value)?;
+            self.skip_space();
+            if self.take("}") {
+                return Ok(fields);
+            }
+            if !self.take(",") {
+                return Err(self.defect("a comma or a closing brace is expected"));
+            }
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Vec<Value>, BodyError> {
+        if depth == DEPTH_MAX {
+            return Err(self.defect("it is nested too deeply"));
+        }
+        self.take("[");
+        let mut items = Vec::new();
+        self.skip_space();
+        if self.take("]") {
+            return Ok(items);
+        }
+        loop {
+            items.push(self.value(depth)?);
+            self.skip_space();
+            if self.take("]") {
+                return Ok(items);
+            }
+            if !self.take(",") {
+                return Err(self.defect("a comma or a closing bracket is expected"));
+            }
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, BodyError> {
+        self.skip_space();
+        match self.rest.as_bytes().first() {
+            Some(b'{') => {
+                let fields = self.object(depth + 1)?;
+                Ok(Value::Object(fields.0.into_iter().collect::<Map<_, _>>()))
+            }
+            Some(b'[') => self.array(depth + 1).map(Value::Array),
+            Some(b'"') => self.string().map(Value::String),
+            Some(b',' | b'}' | b']') => {
+                self.repairs.push(Repair::EmptyValue);
+                Ok(Value::Null)
+            }
+            _ => self.scalar(),
+        }
+    }
+
+    /// Reads a string; `""text""` is the string that a template quoted and OSS quoted again.
+    fn string(&mut self) -> Result<String, BodyError> {
+        let doubled = self.rest.strip_prefix("\"\"").filter(|inner| {
+            !inner.is_empty() && !inner.starts_with(|next: char| ",}]:&\"".contains(next) || next.is_ascii_whitespace())
+        });
+        if doubled.is_some() {
+            self.rest = &self.rest[1..];
+            let text = self.plain_string()?;
+            if !self.take("\"") {
+                return Err(self.defect("a quote is missing or too many"));
+            }
+            self.repairs.push(Repair::DoubledQuotes);
+            return Ok(text);
+        }
+        self.plain_string()
+    }
+
+    fn plain_string(&mut self) -> Result<String, BodyError> {
+        match self.strict()? {
+            Value::String(text) => Ok(text),
+            _ => Err(self.defect("a string is expected")),
+        }
+    }
+
+    fn scalar(&mut self) -> Result<Value, BodyError> {
+        match self.strict()? {
+            scalar @ (Value::Null | Value::Bool(_) | Value::Number(_)) => Ok(scalar),
+            _ => Err(self.defect("a value is expected")),
+        }
+    }
+
+    /// Reads one valid JSON value.
+    fn strict(&mut self) -> Result<Value, BodyError> {
+        let mut values = serde_json::Deserializer::from_str(self.rest).into_iter::<Value>();
+        match values.next() {
+            Some(Ok(value)) => {
+                self.rest = &self.rest[values.byte_offset()..];
+                Ok(value)
+            }
+            _ => Err(self.defect("a value is expected")),
+        }
+    }
+
+    fn skip_space(&mut self) {
+        self.rest = self.rest.trim_ascii_start();
+    }
+
+    fn take(&mut self, token: &str) -> bool {
+        match self.rest.strip_prefix(token) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn defect(&self, expected: &str) -> BodyError {
+        let before: String = self.rest.chars().take(20).collect();
+        BodyError::unreadable(if before.is_empty() {
+            format!("{expected} at its end")
+        } else {
+            format!("{expected} before {before:?}")
+        })
+    }
+}
