@@ -1,0 +1,93 @@
+//! Events as rows, and what is left of them once repetitions are folded.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use upcall_consumer::Item;
+use upcall_event::EventId;
+
+use crate::column::{COLUMNS, KEY, ORDER, Unstorable, Value};
+
+/// An event as a row of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    event: EventId,
+    values: Vec<Value>,
+}
+
+impl Row {
+    /// Makes the event's row.
+    pub(crate) fn new(item: &Item<'_>) -> Result<Self, Unstorable> {
+        let values = COLUMNS.iter().map(|column| column.value(item)).collect::<Result<_, _>>()?;
+        Ok(Self { event: item.event.id, values })
+    }
+
+    /// The event's id.
+    pub(crate) fn event(&self) -> EventId {
+        self.event
+    }
+
+    /// The values, in the order of the columns.
+    pub(crate) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    fn key(&self) -> [&Value; KEY.len()] {
+        KEY_AT.map(|at| &self.values[at])
+    }
+
+    /// What decides which of two events is later.
+    fn order(&self) -> [&Value; ORDER.len()] {
+        ORDER_AT.map(|at| &self.values[at])
+    }
+}
+
+/// The first row of each event.
+pub(crate) fn once_per_event(rows: &[Row]) -> Vec<&Row> {
+    let mut seen = HashSet::with_capacity(rows.len());
+    rows.iter().filter(|row| seen.insert(row.event)).collect()
+}
+
+/// The latest row of each object.
+pub(crate) fn latest_per_object<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
+    let mut places = HashMap::with_capacity(rows.len());
+    let mut latest: Vec<&Row> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match places.entry(row.key()) {
+            Entry::Vacant(place) => {
+                place.insert(latest.len());
+                latest.push(row);
+            }
+            Entry::Occupied(place) => {
+                let kept = &mut latest[*place.get()];
+                if row.order() > kept.order() {
+                    *kept = row;
+                }
+            }
+        }
+    }
+    latest
+}
+
+const KEY_AT: [usize; KEY.len()] = [position(KEY[0]), position(KEY[1])];
+const ORDER_AT: [usize; ORDER.len()] = [position(ORDER[0]), position(ORDER[1]), position(ORDER[2])];
+
+/// Where a column is among the columns; fails to compile where there is none.
+const fn position(name: &str) -> usize {
+    let mut at = 0;
+    while at < COLUMNS.len() {
+        if same(COLUMNS[at].name.as_bytes(), name.as_bytes()) {
+            return at;
+        }
+        at += 1;
+    }
+    panic!("no such column")
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}

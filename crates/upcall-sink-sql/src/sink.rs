@@ -1,0 +1,121 @@
+//! The sink: a batch becomes one transaction, and a row that the database refuses is found by halving.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use upcall_consumer::{Item, Sink, Source, Verdict, error_chain};
+
+use crate::row::Row;
+use crate::sqlite::SqliteStore;
+use crate::store::Store;
+use crate::{Options, OptionsError, StoreErrorKind};
+
+/// How often the ids of applied events are looked through for old ones. They are kept for days.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// Keeps a table with one row per object: the latest upload's.
+///
+/// The table is created when it is first needed. Each batch is one transaction that also records the ids of its
+/// events, so that the effect of an event happens once, however often it is delivered. It is durable before the
+/// event counts as done. Batches may be delivered in any order and at once.
+pub struct SqlSink {
+    store: Box<dyn Store>,
+    applied_kept: Duration,
+    forget_next: Mutex<Instant>,
+}
+
+impl SqlSink {
+    /// Makes a sink. The database is first touched when the consumer starts.
+    ///
+    /// # Errors
+    /// When the URL names no database that the sink speaks to, or can't be read.
+    pub fn new(options: Options) -> Result<Self, OptionsError> {
+        let applied_kept = options.applied_kept;
+        let scheme = options.url.split(':').next().unwrap_or_default();
+        let store: Box<dyn Store> = match scheme {
+            "sqlite" => Box::new(SqliteStore::new(options)?),
+            other => return Err(OptionsError::Scheme(other.to_owned())),
+        };
+        Ok(Self { store, applied_kept, forget_next: Mutex::new(Instant::now()) })
+    }
+
+    /// Applies rows, and notes a verdict for each that is not done. Halves what the database refuses until the
+    /// refused row is alone; stops at the first sign that it is the database.
+    async fn apply(&self, rows: &[Row], places: &[usize], verdicts: &mut [Verdict]) {
+        let everything: Range<usize> = 0..rows.len();
+        let mut pending = vec![everything];
+        while let Some(range) = pending.pop() {
+            if range.is_empty() {
+                continue;
+            }
+            let Err(error) = self.store.apply(&rows[range.clone()]).await else { continue };
+            let reason = error_chain(&error);
+            if error.kind != StoreErrorKind::Row {
+                let untouched = pending.into_iter().chain([range]).flatten();
+                untouched.for_each(|at| verdicts[places[at]] = Verdict::Unavailable { reason: reason.clone() });
+                return;
+            }
+            if range.len() == 1 {
+                verdicts[places[range.start]] = Verdict::Retry { after: None, reason };
+            } else {
+                let middle = range.start + range.len() / 2;
+                // The earlier half is on top, so that events are applied in their order.
+                pending.push(middle..range.end);
+                pending.push(range.start..middle);
+            }
+        }
+    }
+
+    /// Forgets old ids now and then. A failure is no event's: the next time will do.
+    async fn forget(&self) {
+        if !self.forget_is_due() {
+            return;
+        }
+        let kept = i64::try_from(self.applied_kept.as_secs()).unwrap_or(i64::MAX);
+        match self.store.forget(Timestamp::now().as_second().saturating_sub(kept)).await {
+            Ok(false) => {}
+            Ok(true) => *self.forget_next.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now(),
+            Err(error) => tracing::debug!(error = error_chain(&error), "old ids of applied events stay for now"),
+        }
+    }
+
+    fn forget_is_due(&self) -> bool {
+        let mut next = self.forget_next.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = *next <= Instant::now();
+        if due {
+            *next = Instant::now() + FORGET_INTERVAL;
+        }
+        due
+    }
+}
+
+#[async_trait]
+impl Sink for SqlSink {
+    async fn prepare(&self) -> Result<(), Source> {
+        Ok(self.store.prepare().await?)
+    }
+
+    async fn deliver(&self, batch: &[Item<'_>]) -> Vec<Verdict> {
+        let mut verdicts = vec![Verdict::Done; batch.len()];
+        let (mut rows, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for (place, item) in batch.iter().enumerate() {
+            match Row::new(item) {
+                Ok(row) => {
+                    rows.push(row);
+                    places.push(place);
+                }
+                Err(unstorable) => verdicts[place] = Verdict::Dead { reason: unstorable.to_string() },
+            }
+        }
+        self.apply(&rows, &places, &mut verdicts).await;
+        self.forget().await;
+        verdicts
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
