@@ -125,19 +125,32 @@ fn says_json(content_type: Option<&str>) -> bool {
 
 /// Collects fields, in their order, and refuses a name with two values.
 #[derive(Default)]
-struct Fields(Vec<(String, Value)>);
+struct Fields {
+    list: Vec<(String, Value)>,
+    /// How many came, those that came again included: comparing them all takes its time.
+    seen: usize,
+}
 
 impl Fields {
     fn push(&mut self, name: String, value: Value) -> Result<(), BodyError> {
-        match self.0.iter().find(|(known, _)| *known == name) {
-            Some((_, known)) if *known == value => Ok(()),
-            Some(_) => Err(BodyError::Conflict { name }),
-            None if self.0.len() == FIELDS_MAX => Err(BodyError::TooManyFields),
-            None => {
-                self.0.push((name, value));
-                Ok(())
-            }
+        self.seen += 1;
+        if self.seen > FIELDS_MAX {
+            return Err(BodyError::TooManyFields);
         }
+        match self.list.iter().find(|(known, _)| *known == name) {
+            Some((_, known)) if *known == value => {}
+            Some(_) => return Err(BodyError::Conflict { name }),
+            None => self.list.push((name, value)),
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn into_vec(self) -> Vec<(String, Value)> {
+        self.list
     }
 }
 
@@ -161,17 +174,23 @@ pub(crate) const SYSTEM_VARIABLES: [&str; 14] = [
 
 fn refuse_unfilled(name: &str, value: &Value) -> Result<(), BodyError> {
     match value {
-        Value::String(text) => {
-            let inner = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-            match inner.filter(|inner| inner.starts_with("x:") || SYSTEM_VARIABLES.contains(inner)) {
-                Some(_) => Err(BodyError::NotFilledIn { name: name.to_owned(), variable: text.clone() }),
-                None => Ok(()),
+        Value::String(text) => match variable_at_start(text) {
+            Some(variable) if variable == text => {
+                Err(BodyError::NotFilledIn { name: name.to_owned(), variable: text.clone() })
             }
-        }
+            _ => Ok(()),
+        },
         Value::Object(members) => members.values().try_for_each(|member| refuse_unfilled(name, member)),
         Value::Array(items) => items.iter().try_for_each(|item| refuse_unfilled(name, item)),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
     }
+}
+
+/// The variable of OSS that a text begins with: `${bucket}`.
+fn variable_at_start(text: &str) -> Option<&str> {
+    let (name, _) = text.strip_prefix("${")?.split_once('}')?;
+    let is_known = name.starts_with("x:") || SYSTEM_VARIABLES.contains(&name);
+    is_known.then(|| &text[..name.len() + "${}".len()])
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{Body, BodyError, Fields, Repair, json};
+use super::{Body, BodyError, Fields, Repair, json, variable_at_start};
 
 /// Reads a form. `%20` and `+` are spaces.
 pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
     for (name, value) in pairs {
         fields.push(name.into_owned(), Value::String(value.into_owned()))?;
     }
-    Ok(Body { fields: fields.0, repairs: Vec::new() })
+    Ok(Body { fields: fields.into_vec(), repairs: Vec::new() })
 }
 
 /// Reads a form template that OSS filled in as JSON: `filename="a/b.png"&size=5385&type=avatar`.
@@ -31,7 +31,11 @@ pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
             .split_once('=')
             .filter(|(name, _)| !name.is_empty() && name.bytes().all(is_plain_name))
             .ok_or_else(|| BodyError::unreadable("it is neither a JSON object nor `name=value` pairs"))?;
-        let (value, behind) = if value.starts_with('"') { json::string(value, &mut repairs)? } else { bare(value)? };
+        let (value, behind) =
+            if value.starts_with('"') { json::string(value, &mut repairs)? } else { bare(name, value)? };
+        if value == "" {
+            refuse_second_pair(name, behind)?;
+        }
         if value.is_null() {
             repairs.push(Repair::EmptyValue);
         }
@@ -42,7 +46,18 @@ pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
             None => return Err(BodyError::unreadable(format!("something stands behind the value of {name:?}"))),
         };
     }
-    Ok(Body { fields: fields.0, repairs })
+    Ok(Body { fields: fields.into_vec(), repairs })
+}
+
+/// Refuses an empty string whose quotes may as well open a doubled pair: `a=""&b=""` is what OSS makes of
+/// `a=${x:a}&b=${x:b}` with two empty values, and of `a="${x:a}"` with the value `&b=`.
+fn refuse_second_pair(name: &str, behind: &str) -> Result<(), BodyError> {
+    match behind.split_once('"') {
+        Some((_, rest)) if rest.starts_with('"') => {
+            Err(BodyError::unreadable(format!("the quotes behind {name:?} have more than one meaning")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses JSON that came as a form where a string may or may not have been percent-encoded.
@@ -63,11 +78,14 @@ pub(super) fn refuse_encoded_strings(body: &Body) -> Result<(), BodyError> {
     }
 }
 
-fn bare(text: &str) -> Result<(Value, &str), BodyError> {
+fn bare<'t>(name: &str, text: &'t str) -> Result<(Value, &'t str), BodyError> {
     let (value, _) = text.split_once('&').unwrap_or((text, ""));
     let behind = &text[value.len()..];
     if value.is_empty() {
         return Ok((Value::Null, behind));
+    }
+    if let Some(variable) = variable_at_start(value) {
+        return Err(BodyError::NotFilledIn { name: name.to_owned(), variable: variable.to_owned() });
     }
     match serde_json::from_str::<Value>(value) {
         Ok(scalar @ (Value::Null | Value::Bool(_) | Value::Number(_))) => return Ok((scalar, behind)),

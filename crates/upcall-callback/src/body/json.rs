@@ -1,32 +1,24 @@
-//! Bodies in JSON, strict first, then with the few repairs that have one meaning.
+//! Bodies in JSON, with the few repairs that have one meaning.
+//!
+//! One reader for valid and faulty JSON alike, so that no two readers can differ. It leaves strings and numbers to
+//! `serde_json`, and reads the structure itself: `serde_json` would let the last of two equal names win.
 
-use std::fmt;
-
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::{Body, BodyError, Fields, Repair};
+use super::{Body, BodyError, Fields, Repair, variable_at_start};
 
 /// How deep values may be nested. A template of OSS nests a few levels.
 const DEPTH_MAX: usize = 32;
 
 /// Reads a JSON object.
 pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
-    if let Ok(StrictObject(pairs)) = serde_json::from_str(text) {
-        let mut fields = Fields::default();
-        for (name, value) in pairs {
-            fields.push(name, value)?;
-        }
-        return Ok(Body { fields: fields.0, repairs: Vec::new() });
-    }
     let mut parser = Tolerant { rest: text, repairs: Vec::new() };
     let fields = parser.object(0)?;
     parser.skip_space();
     if !parser.rest.is_empty() {
         return Err(parser.defect("something stands behind the closing brace"));
     }
-    Ok(Body { fields: fields.0, repairs: parser.repairs })
+    Ok(Body { fields: fields.into_vec(), repairs: parser.repairs })
 }
 
 /// Reads a string at the start of `text`, and returns what stands behind it.
@@ -35,33 +27,6 @@ pub(super) fn string<'t>(text: &'t str, repairs: &mut Vec<Repair>) -> Result<(Va
     let value = parser.string()?;
     repairs.append(&mut parser.repairs);
     Ok((Value::String(value), parser.rest))
-}
-
-/// The members of a valid object in their order, with names that appear twice.
-struct StrictObject(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for StrictObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = StrictObject;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StrictObject, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(StrictObject(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
-    }
 }
 
 struct Tolerant<'t> {
@@ -79,7 +44,7 @@ impl<'t> Tolerant<'t> {
         loop {
             self.skip_space();
             if self.take("}") {
-                if !fields.0.is_empty() {
+                if !fields.is_empty() {
                     self.repairs.push(Repair::TrailingComma);
                 }
                 return Ok(fields);
@@ -95,6 +60,10 @@ impl<'t> Tolerant<'t> {
                 }
                 self.repairs.push(Repair::MissingColon);
             }
+            self.skip_space();
+            if let Some(variable) = variable_at_start(self.rest) {
+                return Err(BodyError::NotFilledIn { name, variable: variable.to_owned() });
+            }
             let value = self.value(depth)?;
             fields.push(name, value)?;
             self.skip_space();
@@ -107,6 +76,7 @@ impl<'t> Tolerant<'t> {
         }
     }
 
+    /// Reads an array. `[1,]` is refused: its last value is empty, or its comma is one too many.
     fn array(&mut self, depth: usize) -> Result<Vec<Value>, BodyError> {
         if depth == DEPTH_MAX {
             return Err(self.defect("it is nested too deeply"));
@@ -133,12 +103,12 @@ impl<'t> Tolerant<'t> {
         self.skip_space();
         match self.rest.as_bytes().first() {
             Some(b'{') => {
-                let fields = self.object(depth + 1)?;
-                Ok(Value::Object(fields.0.into_iter().collect::<Map<_, _>>()))
+                let fields = self.object(depth + 1)?.into_vec();
+                Ok(Value::Object(fields.into_iter().collect::<Map<_, _>>()))
             }
             Some(b'[') => self.array(depth + 1).map(Value::Array),
             Some(b'"') => self.string().map(Value::String),
-            Some(b',' | b'}' | b']') => {
+            Some(b',' | b'}') => {
                 self.repairs.push(Repair::EmptyValue);
                 Ok(Value::Null)
             }
@@ -146,7 +116,7 @@ impl<'t> Tolerant<'t> {
         }
     }
 
-    /// Reads a string; `""text""` is the string that a template quoted and OSS quoted again.
+    /// Reads a name or a string; `""text""` is the string that a template quoted and OSS quoted again.
     fn string(&mut self) -> Result<String, BodyError> {
         let doubled = self.rest.strip_prefix("\"\"").filter(|inner| {
             !inner.is_empty() && !inner.starts_with(|next: char| ",}]:&\"".contains(next) || next.is_ascii_whitespace())
@@ -190,7 +160,7 @@ impl<'t> Tolerant<'t> {
     }
 
     fn skip_space(&mut self) {
-        self.rest = self.rest.trim_ascii_start();
+        self.rest = self.rest.trim_start_matches([' ', '\t', '\r', '\n']);
     }
 
     fn take(&mut self, token: &str) -> bool {
