@@ -106,9 +106,9 @@ pub fn check_answer_head(head: AnswerHead<'_>) -> Result<usize, CallbackFailure>
 /// With what the uploader is told.
 pub fn check_answer(head: AnswerHead<'_>, body: &[u8]) -> Result<(), CallbackFailure> {
     let length = check_answer_head(head)?;
-    // serde_json takes no byte order mark either.
-    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-        Ok(_) if body.len() == length => Ok(()),
+    // serde_json takes no byte order mark either, but would skip over strings that are not UTF-8.
+    match str::from_utf8(body).map(serde_json::from_str::<serde::de::IgnoredAny>) {
+        Ok(Ok(_)) if body.len() == length => Ok(()),
         _ => Err(CallbackFailure::NotJson),
     }
 }
@@ -157,6 +157,8 @@ mod tests {
         check(200, Some("5"), "hello", Err(CallbackFailure::NotJson));
         check(200, Some("5"), "\u{feff}{}", Err(CallbackFailure::NotJson));
         check(200, Some("3"), "{}", Err(CallbackFailure::NotJson));
+        let head = AnswerHead { status: 200, content_length: Some("3") };
+        assert_eq!(check_answer(head, b"\"\xff\""), Err(CallbackFailure::NotJson));
     }
 
     #[test]

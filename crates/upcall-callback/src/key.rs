@@ -48,6 +48,22 @@ struct Prepared {
     fingerprint: String,
 }
 
+/// What a signature was made of: the padded digest, if it is a signature at all.
+pub(crate) struct SignedBlock {
+    bytes: [u8; BITS_MAX / 8],
+    length: usize,
+}
+
+impl SignedBlock {
+    /// Whether the signature is one over this message, which is given in pieces.
+    pub(crate) fn is_of(&self, message: &[&[u8]]) -> bool {
+        let mut expected = [0; BITS_MAX / 8];
+        let expected = &mut expected[..self.length];
+        pad(&md5(message), expected);
+        self.bytes[..self.length] == *expected
+    }
+}
+
 /// Why a key is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -101,14 +117,16 @@ impl PublicKey {
     /// The padding is not parsed: the whole block is compared with the one that the message must have.
     #[must_use]
     pub fn verify(&self, message: &[&[u8]], signature: &[u8]) -> bool {
-        self.verify_digest(&md5(message), signature)
+        self.open(signature).is_some_and(|block| block.is_of(message))
     }
 
-    fn verify_digest(&self, digest: &[u8; 16], signature: &[u8]) -> bool {
-        let mut expected = [0; BITS_MAX / 8];
-        let expected = &mut expected[..self.prepared.bits.div_ceil(8)];
-        pad(digest, expected);
-        self.prepared.modulus.power_equals(signature, self.prepared.exponent, expected)
+    /// Computes what was signed; `None` if the signature is not as long as the modulus, or not less than it.
+    pub(crate) fn open(&self, signature: &[u8]) -> Option<SignedBlock> {
+        let mut block = SignedBlock { bytes: [0; BITS_MAX / 8], length: self.prepared.bits.div_ceil(8) };
+        self.prepared
+            .modulus
+            .power(signature, self.prepared.exponent, &mut block.bytes[..block.length])
+            .then_some(block)
     }
 
     fn prepare(key: &RsaPublicKey) -> Result<Self, KeyError> {

@@ -89,7 +89,8 @@ impl<'a> Unverified<'a> {
     /// # Errors
     /// If none of them verifies.
     pub fn verify(self, key: &PublicKey) -> Result<Verified<'a>, SignatureMismatch> {
-        let accepts = |string: candidate::StringToSign<'_>| key.verify(&string.pieces(), &self.signature);
+        let signed = key.open(&self.signature).ok_or(SignatureMismatch)?;
+        let accepts = |string: candidate::StringToSign<'_>| signed.is_of(&string.pieces());
         match candidate::find(self.request.target, self.request.body, accepts) {
             Some(candidate) => Ok(Verified { request: self.request, candidate }),
             None => Err(SignatureMismatch),

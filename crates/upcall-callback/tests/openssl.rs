@@ -161,7 +161,7 @@ impl Judge {
 
         // A changed callback one time, a changed signature the other.
         let mut wrong = STANDARD.decode(&ours).unwrap();
-        if turn % 2 == 0 {
+        if turn.is_multiple_of(2) {
             std::fs::write(self.folder.join("message"), changed.string_to_sign()).unwrap();
             assert_eq!(self.verify(changed, &ours), None, "{callback:?} {changed:?}");
         } else {

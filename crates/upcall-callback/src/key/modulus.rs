@@ -9,7 +9,7 @@ pub(super) enum Modulus {
     /// 512 bits, as OSS's key has: of fixed size, so that nothing is allocated.
     Fixed(Box<FixedMontyParams<{ U512::LIMBS }>>),
     /// Any other length.
-    Boxed { params: BoxedMontyParams, bytes: usize },
+    Boxed(BoxedMontyParams),
 }
 
 impl Modulus {
@@ -20,39 +20,39 @@ impl Modulus {
             return Some(Self::Fixed(Box::new(FixedMontyParams::new_vartime(modulus))));
         }
         let modulus = Odd::new(BoxedUint::from_be_slice_vartime(bytes)).into_option()?;
-        Some(Self::Boxed { params: BoxedMontyParams::new_vartime(modulus), bytes: bytes.len() })
+        Some(Self::Boxed(BoxedMontyParams::new_vartime(modulus)))
     }
 
-    /// Whether `base` is as long as the modulus, less than it, and its power is `expected`, all big-endian.
-    pub(super) fn power_equals(&self, base: &[u8], exponent: u64, expected: &[u8]) -> bool {
+    /// Computes a power into `result`, which is as long as the modulus; all numbers are big-endian.
+    ///
+    /// Returns false if `base` is not as long as the modulus, or not less than it.
+    pub(super) fn power(&self, base: &[u8], exponent: u64, result: &mut [u8]) -> bool {
+        if base.len() != result.len() {
+            return false;
+        }
         match self {
             Self::Fixed(params) => {
-                if base.len() != U512::BYTES {
-                    return false;
-                }
                 let base = U512::from_be_slice(base);
                 if base >= *params.modulus().as_ref() {
                     return false;
                 }
                 let base = FixedMontyForm::new(&base, params);
                 let power = power(base, exponent, |a| a.square(), |a, b| a.mul(b));
-                power.retrieve() == U512::from_be_slice(expected)
+                result.copy_from_slice(power.retrieve().to_be_bytes().as_ref());
             }
-            Self::Boxed { params, bytes } => {
-                if base.len() != *bytes {
-                    return false;
-                }
-                let precision = params.bits_precision();
-                let parse = |bytes: &[u8]| BoxedUint::from_be_slice(bytes, precision).ok();
-                let (Some(base), Some(expected)) = (parse(base), parse(expected)) else { return false };
+            Self::Boxed(params) => {
+                let Ok(base) = BoxedUint::from_be_slice(base, params.bits_precision()) else { return false };
                 if base >= *params.modulus().as_ref() {
                     return false;
                 }
                 let base = BoxedMontyForm::new(base, params);
                 let power = power(base, exponent, BoxedMontyForm::square, |a, b| a.mul(b));
-                power.retrieve() == expected
+                // In whole words: what is before the modulus's own length is zero.
+                let bytes = power.retrieve().to_be_bytes();
+                result.copy_from_slice(&bytes[bytes.len() - result.len()..]);
             }
         }
+        true
     }
 }
 

@@ -32,6 +32,10 @@ fn every_fault_of_a_parameter_has_its_message() {
         "http:///a",
         "http://a:0/",
         "http://a:x/",
+        "http://a:+80/",
+        "http://a:65536/",
+        "http://a:/",
+        "http://a\\@b/",
         "http://a b/",
         "a/ b",
         "http://u@h/",
@@ -39,6 +43,7 @@ fn every_fault_of_a_parameter_has_its_message() {
     ] {
         refuse(&with("callbackUrl", url.into()), Url);
     }
+    assert_eq!(CallbackUrl::parse("a/;b"), Err(Url), "it would be two when sent");
     refuse(&with("callbackUrl", "a;b;c;d;e;f".into()), TooManyUrls);
     refuse(&with("callbackHost", "a\r\nb".into()), Host);
     refuse(&with("callbackHost", 1.into()), Host);

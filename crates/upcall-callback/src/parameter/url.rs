@@ -32,7 +32,7 @@ impl CallbackUrl {
         let (authority, target) = rest.split_at(authority_length);
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         let (host, port) = split_port(authority, https)?;
-        let sendable = |text: &str| !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f || byte == b'#');
+        let sendable = |text: &str| !text.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"#;".contains(&byte));
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte) || byte >= 0x80;
         if host.is_empty() || !host.bytes().all(is_host) || !sendable(&target) {
             return Err(ParameterError::Url);
@@ -82,7 +82,7 @@ fn split_port(authority: &str, https: bool) -> Result<(&str, u16), ParameterErro
     match authority.rsplit_once(':') {
         None => Ok((authority, if https { 443 } else { 80 })),
         Some((host, port)) => match port.parse() {
-            Ok(port) if port != 0 => Ok((host, port)),
+            Ok(number) if number != 0 && !port.starts_with('+') => Ok((host, number)),
             _ => Err(ParameterError::Url),
         },
     }
