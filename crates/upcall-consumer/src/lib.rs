@@ -12,6 +12,9 @@ mod sink;
 mod stats;
 mod target;
 
+#[cfg(test)]
+mod tests;
+
 pub use backoff::Backoff;
 pub use consumer::Consumer;
 pub use options::Options;

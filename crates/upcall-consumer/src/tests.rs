@@ -1,0 +1,296 @@
+//! What the runtime promises, on a bus in memory and in the runtime's own time.
+
+mod bus;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::time::{Instant, sleep};
+use upcall_bus::SubscribeErrorKind;
+
+use crate::{State, Verdict};
+use bus::TestBus;
+use script::{Act, ScriptedSink, World, bus_with, id, message, options, retry, unavailable};
+
+/// How an event ends: done, or dead at an attempt for a reason.
+type End = Option<(u32, String)>;
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        2 => Just(Verdict::Done),
+        4 => (0_u32..100).prop_map(|n| retry(&n.to_string())),
+        1 => (0_u64..100, 0_u32..100).prop_map(|(after, n)| Verdict::Retry { after: Some(Duration::from_secs(after)), reason: n.to_string() }),
+        1 => (0_u32..100).prop_map(|n| Verdict::Dead { reason: n.to_string() }),
+        2 => Just(unavailable()),
+    ]
+}
+
+/// What the rules say of an event whose deliveries are judged so.
+fn oracle(verdicts: &[Verdict], attempts_max: u32) -> End {
+    let mut failures = 0;
+    for verdict in verdicts {
+        match verdict {
+            Verdict::Done => return None,
+            Verdict::Dead { reason } => return Some((failures + 1, reason.clone())),
+            Verdict::Unavailable { .. } => {}
+            Verdict::Retry { reason, .. } => {
+                failures += 1;
+                if failures == attempts_max {
+                    return Some((failures, reason.clone()));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Runs a test in a runtime whose time passes when nothing else happens.
+fn in_virtual_time<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(test)
+}
+
+fn script(acts: impl IntoIterator<Item = (u64, Vec<Act>)>) -> ScriptedSink {
+    let sink = ScriptedSink::default();
+    sink.script.lock().unwrap().extend(acts.into_iter().map(|(number, acts)| (id(number), VecDeque::from(acts))));
+    sink
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_event_ends_as_the_rules_say_and_none_is_lost(
+        scripts in prop::collection::vec(prop::collection::vec(verdict(), 0..8), 1..40), batch_max in 1_usize..12, concurrency in 1_usize..4,
+        attempts_max in 0_u32..5, ordered in any::<bool>(), refuse in 0_usize..20
+    ) {
+        in_virtual_time(async {
+            let bus = bus_with(scripts.len() as u64);
+            bus.with(|ledger| ledger.refuse = refuse);
+            let acts = scripts.iter().map(|verdicts| verdicts.iter().cloned().map(Act::Say).collect());
+            let sink = ScriptedSink { ordered, slowness: Duration::from_millis(10), ..script((0..).zip(acts)) };
+            let world = World::start(&bus, sink, options(batch_max, concurrency, attempts_max));
+            world.until_settled().await;
+            let (sink, stats) = (world.sink.clone(), world.stats.clone());
+            world.stop().await.unwrap();
+
+            let expected: BTreeMap<_, End> = (0..).map(id).zip(scripts.iter().map(|verdicts| oracle(verdicts, attempts_max))).collect();
+            let (done, dead) = bus.with(|ledger| (ledger.done.clone(), ledger.dead.clone()));
+            prop_assert_eq!(done.len() + dead.len(), scripts.len(), "no event ends twice");
+            let ends = done.iter().map(|id| (*id, None)).chain(dead.iter().map(|(id, attempt, reason)| (*id, Some((*attempt, reason.clone())))));
+            prop_assert_eq!(ends.collect::<BTreeMap<_, End>>(), expected);
+
+            let (seen, log) = (stats.snapshot(), sink.log.lock().unwrap());
+            prop_assert_eq!((seen.done, seen.dead, seen.in_flight), (done.len() as u64, dead.len() as u64, 0));
+            prop_assert_eq!(seen.delivered, log.batches.iter().map(Vec::len).sum::<usize>() as u64);
+            // What waited for its object is handed back without having been delivered.
+            let settled = seen.done + seen.dead + seen.retried + seen.handed_back;
+            prop_assert!(seen.delivered == settled || ordered && seen.delivered < settled);
+            prop_assert!(log.batches.iter().all(|batch| (1..=batch_max).contains(&batch.len())));
+            prop_assert!(log.under_way_max <= concurrency);
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn an_ordered_sink_never_has_an_object_twice_and_sees_its_events_in_order(
+        objects in prop::collection::vec(0_u8..6, 1..60), batch_max in 1_usize..8, concurrency in 1_usize..6
+    ) {
+        in_virtual_time(async {
+            let bus = TestBus::default();
+            (0..).zip(&objects).for_each(|(number, object)| bus.push(message(number, &object.to_string())));
+            let sink = ScriptedSink { ordered: true, slowness: Duration::from_secs(1), ..ScriptedSink::default() };
+            let world = World::start(&bus, sink, options(batch_max, concurrency, 1));
+            world.until_settled().await;
+            let log = world.sink.log.lock().unwrap();
+            prop_assert!(!log.overlapped);
+            prop_assert!(log.order.values().all(|sequences| sequences.is_sorted()));
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn a_sink_that_is_not_ordered_has_several_batches_at_once() {
+    in_virtual_time(async {
+        let bus = TestBus::default();
+        (0..40).for_each(|number| bus.push(message(number, "one")));
+        let sink = ScriptedSink { slowness: Duration::from_secs(1), ..ScriptedSink::default() };
+        let world = World::start(&bus, sink, options(5, 4, 1));
+        let started = Instant::now();
+        world.until_settled().await;
+        let log = world.sink.log.lock().unwrap();
+        assert!(log.overlapped);
+        assert_eq!((log.under_way_max, log.batches.len()), (4, 8));
+        assert!(started.elapsed() < Duration::from_secs(3), "eight batches of a second, four at once");
+    });
+}
+
+#[test]
+fn an_outage_of_a_day_costs_no_event_an_attempt() {
+    in_virtual_time(async {
+        let bus = bus_with(100);
+        let sink = ScriptedSink::default();
+        let day = Duration::from_secs(86_400);
+        *sink.down_until.lock().unwrap() = Some(Instant::now() + day);
+        let started = Instant::now();
+        let world = World::start(&bus, sink, options(10, 3, 1));
+        world.until(|world| world.stats.state() == State::TargetDown).await;
+        assert!(!world.stats.is_ready());
+        world.until_settled().await;
+        assert!(started.elapsed() < day + Duration::from_secs(60), "back soon after the target is");
+        world.until(|world| world.stats.is_ready()).await;
+        let seen = world.stats.snapshot();
+        assert_eq!((seen.done, seen.dead, seen.retried), (100, 0, 0));
+        assert_eq!(seen.last_error.as_deref(), Some("down"));
+        let log = world.sink.log.lock().unwrap();
+        let tries = log.batches.len();
+        assert!(
+            (86_400 / 30..86_400 / 10).contains(&tries),
+            "{tries} deliveries in a day: one at a time, with back-off"
+        );
+        assert!(log.prepared > 2_000, "the target is made ready again after each");
+    });
+}
+
+#[test]
+fn a_poisonous_event_dies_alone() {
+    for poison in [Act::Panic, Act::Hang] {
+        in_virtual_time(async {
+            let bus = bus_with(20);
+            let sink = ScriptedSink::default();
+            sink.always.lock().unwrap().insert(id(7), poison.clone());
+            let world = World::start(&bus, sink, options(10, 2, 3));
+            world.until_settled().await;
+            bus.with(|ledger| {
+                assert_eq!(ledger.done.iter().collect::<BTreeSet<_>>().len(), 19, "{poison:?}: its neighbours live");
+                let [(dead, 3, reason)] = &ledger.dead[..] else { panic!("{:?}", ledger.dead) };
+                assert_eq!(*dead, id(7));
+                assert!(
+                    reason == "the sink panicked: as the script says" || reason == "the sink took longer than 30s",
+                    "{reason}"
+                );
+            });
+        });
+    }
+}
+
+#[test]
+fn an_event_without_a_verdict_is_tried_again() {
+    in_virtual_time(async {
+        let bus = bus_with(5);
+        let world = World::start(&bus, script([(2, vec![Act::Silence])]), options(5, 1, 2));
+        world.until_settled().await;
+        let seen = world.stats.snapshot();
+        assert_eq!((seen.done, seen.retried, seen.dead), (5, 3, 0));
+    });
+}
+
+#[test]
+fn a_consumer_is_ready_once_its_target_is() {
+    in_virtual_time(async {
+        let bus = bus_with(3);
+        let sink = ScriptedSink::default();
+        *sink.unprepared.lock().unwrap() = vec![Act::Hang, Act::Panic, Act::Silence];
+        let world = World::start(&bus, sink, options(5, 1, 1));
+        world.until(|world| world.stats.snapshot().last_error.as_deref() == Some("not yet")).await;
+        assert_eq!(world.stats.state(), State::TargetDown);
+        assert!(bus.with(|ledger| ledger.subscribed), "a new consumer's events count although its target is down");
+        world.until_settled().await;
+        assert!(world.stats.is_ready());
+        assert_eq!(world.sink.log.lock().unwrap().prepared, 4);
+    });
+}
+
+#[test]
+fn a_shutdown_lets_batches_finish_and_hands_the_rest_back() {
+    in_virtual_time(async {
+        let bus = bus_with(20);
+        let sink = ScriptedSink { slowness: Duration::from_secs(5), ..script([(3, vec![Act::Hang])]) };
+        let world = World::start(&bus, sink, options(2, 4, 5));
+        world.until(|world| world.stats.snapshot().in_flight == 8).await;
+        let (sink, stats, started) = (world.sink.clone(), world.stats.clone(), Instant::now());
+        world.stop().await.unwrap();
+        assert!((9..=11).contains(&started.elapsed().as_secs()), "the drain timeout of 10 seconds holds");
+        bus.with(|ledger| {
+            assert_eq!(ledger.done.len(), 6, "what was under way is finished, except what hangs");
+            assert_eq!((ledger.left(), ledger.out()), (14, 0), "the rest is the bus's again");
+            assert_eq!(ledger.failures(id(2)), Some(0), "what was dropped counts as no attempt");
+            assert!(!ledger.subscribed);
+        });
+        assert_eq!(sink.log.lock().unwrap().closed, 1);
+        assert_eq!((stats.state(), stats.snapshot().in_flight), (State::Stopped, 0));
+    });
+}
+
+#[test]
+fn a_shutdown_hands_back_what_waits_for_its_object() {
+    in_virtual_time(async {
+        let bus = TestBus::default();
+        (0..10).for_each(|number| bus.push(message(number, "one")));
+        let sink = ScriptedSink { ordered: true, slowness: Duration::from_secs(5), ..ScriptedSink::default() };
+        let world = World::start(&bus, sink, options(4, 2, 5));
+        world.until(|world| world.bus.with(|ledger| ledger.out()) == 8).await;
+        let stats = world.stats.clone();
+        world.stop().await.unwrap();
+        bus.with(|ledger| assert_eq!((ledger.done.len(), ledger.handed_back, ledger.out()), (4, 4, 0)));
+        assert_eq!(stats.snapshot().handed_back, 4);
+    });
+}
+
+#[test]
+fn a_settlement_that_the_bus_never_takes_is_dropped_and_the_event_comes_again() {
+    in_virtual_time(async {
+        let bus = bus_with(1);
+        bus.with(|ledger| ledger.refuse = 40);
+        let world = World::start(&bus, ScriptedSink::default(), options(1, 1, 1));
+        world.until_settled().await;
+        let seen = world.stats.snapshot();
+        assert!(seen.unsettled >= 1 && seen.delivered == seen.unsettled + 1, "{seen:?}");
+        assert_eq!((seen.done, seen.dead), (1, 0));
+    });
+}
+
+#[test]
+fn a_bus_that_is_down_is_waited_for() {
+    in_virtual_time(async {
+        let bus = bus_with(3);
+        bus.with(|ledger| ledger.failures = vec![SubscribeErrorKind::Unavailable; 6]);
+        let world = World::start(&bus, ScriptedSink::default(), options(1, 1, 1));
+        world.until(|world| world.stats.state() == State::BusDown).await;
+        world.until_settled().await;
+        world.until(|world| world.stats.is_ready()).await;
+        bus.with(|ledger| ledger.failures = vec![SubscribeErrorKind::Unavailable]);
+        world.until(|world| world.stats.state() == State::BusDown).await;
+        bus.push(message(9, "more"));
+        world.until_settled().await;
+    });
+}
+
+#[test]
+fn a_bus_that_is_closed_or_taken_ends_the_consumer() {
+    for kind in [SubscribeErrorKind::Closed, SubscribeErrorKind::InUse] {
+        in_virtual_time(async {
+            let bus = bus_with(0);
+            let world = World::start(&bus, ScriptedSink::default(), options(1, 1, 1));
+            world.until(|world| world.stats.is_ready()).await;
+            bus.with(|ledger| ledger.failures = vec![kind]);
+            let (sink, stats) = (world.sink.clone(), world.stats.clone());
+            assert_eq!(world.ended().await.unwrap_err().kind, kind);
+            assert_eq!((stats.state(), sink.log.lock().unwrap().closed), (State::Stopped, 1));
+        });
+    }
+}
+
+#[test]
+fn an_idle_consumer_stops_at_once() {
+    in_virtual_time(async {
+        let world = World::start(&bus_with(0), ScriptedSink::default(), options(1, 1, 1));
+        world.until(|world| world.stats.is_ready()).await;
+        let started = Instant::now();
+        world.stop().await.unwrap();
+        assert_eq!(started.elapsed(), Duration::ZERO);
+        sleep(Duration::from_secs(1)).await;
+    });
+}
