@@ -156,17 +156,17 @@ fn an_outage_of_a_day_costs_no_event_an_attempt() {
 
 #[test]
 fn a_poisonous_event_dies_alone() {
-    for poison in [Act::Panic, Act::Hang] {
+    for (poison, attempts_max) in [(Act::Panic, 1), (Act::Panic, 3), (Act::Hang, 1), (Act::Hang, 3)] {
         in_virtual_time(async {
             let bus = bus_with(20);
             let sink = ScriptedSink::default();
             sink.always.lock().unwrap().insert(id(7), poison.clone());
-            let world = World::start(&bus, sink, options(10, 2, 3));
+            let world = World::start(&bus, sink, options(10, 2, attempts_max));
             world.until_settled().await;
             bus.with(|ledger| {
                 assert_eq!(ledger.done.iter().collect::<BTreeSet<_>>().len(), 19, "{poison:?}: its neighbours live");
-                let [(dead, 3, reason)] = &ledger.dead[..] else { panic!("{:?}", ledger.dead) };
-                assert_eq!(*dead, id(7));
+                let [(dead, attempt, reason)] = &ledger.dead[..] else { panic!("{:?}", ledger.dead) };
+                assert_eq!((*dead, *attempt), (id(7), attempts_max));
                 assert!(
                     reason == "the sink panicked: as the script says" || reason == "the sink took longer than 30s",
                     "{reason}"
