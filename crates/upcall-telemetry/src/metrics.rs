@@ -35,6 +35,15 @@ pub struct StageLabels {
     pub stage: &'static str,
 }
 
+/// Labels of a field that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FieldLabels {
+    /// The route's name.
+    pub route: String,
+    /// The event's field.
+    pub field: &'static str,
+}
+
 /// Labels of what concerns one consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConsumerLabels {
@@ -103,6 +112,12 @@ metrics! {
     callbacks_in_flight: Gauge = "upcall_callbacks_in_flight", new Gauge::default();
     /// Connections that are open on the callback listener.
     connections: Gauge = "upcall_connections_open", new Gauge::default();
+    /// Connections that were closed at once, because too many were open.
+    connections_refused: Counter = "upcall_connections_refused", new Counter::default();
+    /// Fields of accepted callbacks that are not of their type; their raw value is kept under `extra`.
+    fields_unread: Family<FieldLabels, Counter> = "upcall_event_fields_unread", new Family::default();
+    /// Refused callbacks that were counted and not logged, because too many were refused at once.
+    rejections_unlogged: Counter = "upcall_rejections_unlogged", new Counter::default();
     /// Public keys of callbacks that were fetched, successfully or not.
     key_fetches: Counter = "upcall_key_fetches", new Counter::default();
     /// The sequence of the newest event in the journal.
