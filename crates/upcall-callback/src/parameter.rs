@@ -69,7 +69,7 @@ impl CallbackParameter {
         if text.len() > PARAMETER_BYTES_MAX {
             return Err(ParameterError::TooLong);
         }
-        let mut members = decode_object(text)?;
+        let mut members = decode_object(text, ParameterError::Base64, ParameterError::Json)?;
         let urls = match members.remove("callbackUrl") {
             Some(Value::String(urls)) => parse_urls(&urls)?,
             _ => return Err(ParameterError::Url),
@@ -129,11 +129,11 @@ impl CallbackVars {
             return Err(ParameterError::VarsTooLong);
         }
         let mut vars = BTreeMap::new();
-        for (name, value) in decode_object(text)? {
+        for (name, value) in decode_object(text, ParameterError::VarsBase64, ParameterError::VarsJson)? {
             let is_var = name.starts_with("x:") && !name.bytes().any(|byte| byte.is_ascii_uppercase());
             match value {
                 Value::String(value) if is_var => drop(vars.insert(name, value)),
-                _ => return Err(ParameterError::Json),
+                _ => return Err(ParameterError::VarsJson),
             }
         }
         Ok(Self(vars))
@@ -153,11 +153,15 @@ impl CallbackVars {
     }
 }
 
-fn decode_object(text: &str) -> Result<Map<String, Value>, ParameterError> {
-    let json = STANDARD.decode(text.trim()).map_err(|_| ParameterError::Base64)?;
+fn decode_object(
+    text: &str,
+    not_base64: ParameterError,
+    not_json: ParameterError,
+) -> Result<Map<String, Value>, ParameterError> {
+    let json = STANDARD.decode(text.trim()).map_err(|_| not_base64)?;
     match serde_json::from_slice(&json) {
         Ok(Value::Object(members)) => Ok(members),
-        _ => Err(ParameterError::Json),
+        _ => Err(not_json),
     }
 }
 

@@ -31,13 +31,17 @@ pub enum ParameterError {
     Twice,
     /// callback-var has more than 5 KB of Base64.
     VarsTooLong,
+    /// It is not Base64. OSS documents the code; the message is worded after that of the callback.
+    VarsBase64,
+    /// It is not a JSON object of strings. OSS documents the code; the message is worded after that of the callback.
+    VarsJson,
     /// A `$` in `callbackBody` is not followed by `{`.
     LeftBrace,
 }
 
 impl ParameterError {
     /// Every fault that there is.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::TooLong,
         Self::Base64,
         Self::Json,
@@ -51,6 +55,8 @@ impl ParameterError {
         Self::BodyTypeUnsupported,
         Self::Twice,
         Self::VarsTooLong,
+        Self::VarsBase64,
+        Self::VarsJson,
         Self::LeftBrace,
     ];
 
@@ -78,6 +84,8 @@ impl ParameterError {
                 "Either the callback query string parameter or the x-oss-callback header should be specified, not both."
             }
             Self::VarsTooLong => "The length of callback var exceed max value.",
+            Self::VarsBase64 => "The callback var configuration is not base64 encoded.",
+            Self::VarsJson => "The callback var configuration is not json format.",
             Self::LeftBrace => "Left brace must be adjacent to dollar sign.",
         }
     }
@@ -99,6 +107,8 @@ impl ParameterError {
             Self::BodyTypeUnsupported => "0007-00000013",
             Self::Twice => "0007-00000027",
             Self::VarsTooLong => "0007-00000101",
+            Self::VarsBase64 => "0007-00000102",
+            Self::VarsJson => "0007-00000103",
             Self::LeftBrace => "0007-00000105",
         }
     }

@@ -56,6 +56,8 @@ fn every_fault_of_a_parameter_has_its_message() {
     refuse(&with("callbackBodyType", true.into()), BodyType);
     refuse(&with("callbackBodyType", "text/plain".into()), BodyTypeUnsupported);
     assert_eq!(CallbackVars::from_base64(&"A".repeat(PARAMETER_BYTES_MAX + 1)), Err(VarsTooLong));
+    assert_eq!(CallbackVars::from_base64("{}"), Err(VarsBase64));
+    assert_eq!(CallbackVars::from_base64(&STANDARD.encode("{")), Err(VarsJson));
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn only_public_ipv4_addresses_are_public() {
 fn variables_have_a_prefix_and_are_lower_case() {
     assert!(CallbackVars::from_base64(&encode(&json!({"x:user": "42"}))).is_ok());
     for wrong in [json!({"user": "42"}), json!({"x:User": "42"}), json!({"x:n": 1})] {
-        assert_eq!(CallbackVars::from_base64(&encode(&wrong)), Err(ParameterError::Json));
+        assert_eq!(CallbackVars::from_base64(&encode(&wrong)), Err(ParameterError::VarsJson));
     }
     let form = CallbackVars::from_form([("key", "a"), ("x:user", "42")]);
     assert_eq!(form.0, [("x:user".to_owned(), "42".to_owned())].into());
