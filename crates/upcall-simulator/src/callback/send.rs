@@ -1,0 +1,111 @@
+//! One HTTP request to one callback URL, exactly as it is written.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use http::{HeaderMap, Request, header};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use upcall_callback::{AnswerHead, CallbackFailure, CallbackUrl, check_answer, check_answer_head};
+
+use super::Tls;
+
+/// The status that OSS reports for a server that takes connections and does not speak HTTP, or not this TLS.
+const BAD_GATEWAY: u16 = 502;
+
+/// One callback to one URL.
+pub(super) struct Call<'a> {
+    /// Where to.
+    pub(super) url: &'a CallbackUrl,
+    /// Whether TLS names the host.
+    pub(super) sni: bool,
+    /// All headers.
+    pub(super) headers: HeaderMap,
+    /// The body.
+    pub(super) body: Bytes,
+    /// How long to wait between head and body.
+    pub(super) stall: Duration,
+}
+
+impl Call<'_> {
+    /// Sends the callback and judges the answer as OSS does. It has no time limit of its own.
+    pub(super) async fn send(self, tls: &Tls) -> Result<Bytes, CallbackFailure> {
+        let stream = connect(self.url.host(), self.url.port()).await?;
+        if self.url.is_https() {
+            let stream = tls.connect(self.url.host(), self.sni, stream).await;
+            self.exchange(stream.map_err(|_| CallbackFailure::Status(BAD_GATEWAY))?).await
+        } else {
+            self.exchange(stream).await
+        }
+    }
+
+    async fn exchange(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Bytes, CallbackFailure> {
+        let Self { url, headers, body, stall, .. } = self;
+        let frames = stream::once(async move {
+            tokio::time::sleep(stall).await;
+            Ok::<_, Infallible>(Frame::data(body))
+        });
+        let mut request = Request::post(url.target())
+            .body(StreamBody::new(Box::pin(frames)))
+            .map_err(|_| CallbackFailure::NoConnection)?;
+        *request.headers_mut() = headers;
+
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        // Ends with this function, whichever way that goes.
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        judge(answer).await
+    }
+}
+
+async fn judge(answer: http::Response<Incoming>) -> Result<Bytes, CallbackFailure> {
+    let (head, mut body) = answer.into_parts();
+    let content_length = head.headers.get(header::CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default());
+    let head = AnswerHead { status: head.status.as_u16(), content_length };
+    let length = check_answer_head(head)?;
+    let mut received = BytesMut::with_capacity(length);
+    while let Some(frame) = body.frame().await {
+        // An answer that breaks off is not JSON, or not all of it.
+        let Ok(frame) = frame else { break };
+        if let Some(bytes) = frame.data_ref() {
+            received.extend_from_slice(bytes);
+        }
+    }
+    check_answer(head, &received)?;
+    Ok(received.freeze())
+}
+
+/// Connects to the first of a host's addresses that answers, IPv4 first: OSS calls no others.
+async fn connect(host: &str, port: u16) -> Result<TcpStream, CallbackFailure> {
+    let addresses = lookup_host((host, port)).await.map_err(|_| CallbackFailure::NoConnection)?;
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_by_key(std::net::SocketAddr::is_ipv6);
+    for address in addresses {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            // Head and body are written apart; without this the body waits for the head's acknowledgement.
+            let _ = stream.set_nodelay(true);
+            return Ok(stream);
+        }
+    }
+    Err(CallbackFailure::NoConnection)
+}
+
+fn broken(error: &hyper::Error) -> CallbackFailure {
+    // hyper refuses such a length itself and tells it apart in its text only.
+    if error.is_parse() && error.to_string().contains("content-length") {
+        CallbackFailure::LengthInvalid
+    } else {
+        CallbackFailure::Status(BAD_GATEWAY)
+    }
+}
