@@ -1,1 +1,24 @@
 //! The HTTP face of Upcall: takes callbacks, answers with JSON, and serves the admin endpoints.
+//!
+//! [`Options`] → [`Gateway::bind`] → [`Gateway::run`]. Raw target and raw body reach the verifier as they came; every
+//! answer is JSON and has its length; everything has a limit.
+
+mod admin;
+mod answer;
+mod body;
+mod callback;
+mod error;
+mod gateway;
+mod listener;
+mod measure;
+mod network;
+mod options;
+mod raw;
+mod rejections;
+mod routes;
+
+pub use error::{ErrorKind, RequestErrorKind};
+pub use gateway::{BindError, Gateway, Unfinished};
+pub use network::{InvalidNetwork, Network};
+pub use options::{Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck, RouteOptions, ShutdownOptions};
+pub use routes::InvalidRoutes;

@@ -207,7 +207,6 @@ fn text(value: Value) -> Result<String, Value> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "every reader takes the value, and gives it back on failure")]
 fn number(value: Value) -> Result<u64, Value> {
     number_of(&value).ok_or(value)
 }

@@ -1,0 +1,74 @@
+//! What operators ask: whether the gateway lives, whether it is ready, what it counted, what it refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+use upcall_telemetry::metrics::CONTENT_TYPE as METRICS_TYPE;
+
+use crate::answer;
+use crate::callback::Shared;
+use crate::error::{ErrorKind, RequestErrorKind};
+use crate::options::ReadyCheck;
+
+/// What the admin pages show.
+pub(crate) struct Admin {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) checks: Vec<ReadyCheck>,
+    pub(crate) accepting: Arc<AtomicBool>,
+}
+
+/// The admin pages.
+pub(crate) fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/live", get(async || answer::json(StatusCode::OK, br#"{"live":true}"#.to_vec())))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/rejections", get(rejections))
+        .fallback(async || {
+            let kind = ErrorKind::Request(RequestErrorKind::RouteUnknown);
+            answer::error(kind, "there are /live, /ready, /metrics and /rejections", &answer::own_request_id())
+        })
+        .with_state(Arc::new(admin))
+}
+
+async fn ready(State(admin): State<Arc<Admin>>) -> Response {
+    let accepting = match admin.accepting.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err("it is shutting down".to_owned()),
+    };
+    let checks = admin.checks.iter().map(|check| (check.name.as_str(), (check.check)()));
+    let components: Vec<(&str, Result<(), String>)> = [("gateway", accepting)].into_iter().chain(checks).collect();
+    let is_ready = components.iter().all(|(_, result)| result.is_ok());
+    let components: Vec<Value> = components
+        .into_iter()
+        .map(|(name, result)| json!({ "name": name, "ready": result.is_ok(), "reason": result.err() }))
+        .collect();
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer::json(status, json!({ "ready": is_ready, "components": components }).to_string().into_bytes())
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
+    // Values that are known elsewhere are brought up to date first, perhaps from files.
+    match tokio::task::spawn_blocking(move || admin.shared.measures.metrics.encode()).await {
+        Ok(text) => {
+            let mut response = Response::new(text.into());
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
+            response
+        }
+        Err(_panic) => {
+            let kind = ErrorKind::Request(RequestErrorKind::Internal);
+            answer::error(kind, kind.message(), &answer::own_request_id())
+        }
+    }
+}
+
+async fn rejections(State(admin): State<Arc<Admin>>) -> Response {
+    answer::json(StatusCode::OK, admin.shared.rejections.to_json().to_string().into_bytes())
+}

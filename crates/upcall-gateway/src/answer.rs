@@ -1,0 +1,56 @@
+//! Answers: JSON, with their length, whatever happened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::error::{ErrorKind, RequestErrorKind};
+
+/// An answer with a JSON body.
+pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    response.map(|()| Body::from(Bytes::from(body)))
+}
+
+/// An answer that says what went wrong.
+pub(crate) fn error(kind: ErrorKind, message: &str, request_id: &str) -> Response {
+    let mut response = json(kind.status(), error_json(kind, message, request_id));
+    if kind == ErrorKind::Request(RequestErrorKind::MethodNotAllowed) {
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+/// The JSON that says what went wrong.
+pub(crate) fn error_json(kind: ErrorKind, message: &str, request_id: &str) -> Vec<u8> {
+    let error = json!({ "code": kind.code(), "message": message, "request_id": request_id });
+    json!({ "error": error }).to_string().into_bytes()
+}
+
+/// A whole error answer as bytes, for where there is no server to write it. The connection closes behind it.
+pub(crate) fn error_bytes(kind: ErrorKind) -> Vec<u8> {
+    let (status, body) = (kind.status(), error_json(kind, kind.message(), &own_request_id()));
+    let reason = status.canonical_reason().unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {} {reason}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        status.as_u16(),
+        body.len(),
+    );
+    [head.into_bytes(), body].concat()
+}
+
+/// An id for a request that came without one of OSS, so that its answer can be found in the log.
+pub(crate) fn own_request_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let millisecond = jiff::Timestamp::now().as_millisecond();
+    format!("upcall-{millisecond:x}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,228 @@
+//! One callback: from a request to its answer.
+
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+use upcall_bus::{Deadline, PublishErrorKind, Receipt};
+use upcall_callback::{CallbackRequest, Target, TargetError};
+use upcall_event::EventId;
+use upcall_verifier::{Refusal, Verifier};
+
+use crate::answer;
+use crate::body;
+use crate::error::{Error, RequestErrorKind};
+use crate::measure::{Measures, Stopwatch};
+use crate::options::{Limits, Observed, Observer, OriginalTarget};
+use crate::rejections::{Rejection, Rejections, printable};
+use crate::routes::{BoundRoute, Found, RouteTable};
+
+/// What all callbacks share.
+pub(crate) struct Shared {
+    pub(crate) routes: RouteTable,
+    pub(crate) original_target: Option<OriginalTarget>,
+    pub(crate) verifier: Verifier,
+    pub(crate) limits: Limits,
+    pub(crate) permits: Semaphore,
+    pub(crate) measures: Measures,
+    pub(crate) rejections: Rejections,
+    pub(crate) observer: Option<Observer>,
+}
+
+/// Who is at the other end of the connection; put into each request by the listener.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// What became known on the way, for whoever counts and observes.
+#[derive(Default)]
+struct Progress<'s> {
+    route: Option<&'s BoundRoute>,
+    /// Kept only for an observer: the bus takes the event.
+    event: Option<(EventId, String, String)>,
+}
+
+/// Answers one request. Whatever happens, the answer is JSON.
+pub(crate) async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let stopwatch = Stopwatch::start();
+    let deadline = Deadline::after(shared.limits.budget);
+    let _in_flight = shared.measures.count_in_flight();
+    let (parts, body) = request.into_parts();
+    let peer = parts.extensions.get::<Peer>().map_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0)), |peer| peer.0);
+    let mut progress = Progress::default();
+    let work = shared.take(&parts, body, peer, deadline, &mut progress);
+    let result = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(result) => result,
+        Err(_panic) => Err(RequestErrorKind::Internal.into()),
+    };
+    shared.conclude(result, &parts.headers, peer, &progress, &stopwatch)
+}
+
+impl Shared {
+    async fn take<'s>(
+        &'s self,
+        parts: &'s Parts,
+        body: Body,
+        peer: SocketAddr,
+        deadline: Deadline,
+        progress: &mut Progress<'s>,
+    ) -> Result<(Vec<u8>, Receipt), Error> {
+        let mut stopwatch = Stopwatch::start();
+        let Found { route, signed } = self.find(parts, peer)?;
+        progress.route = Some(route);
+        if parts.method != Method::POST {
+            return Err(RequestErrorKind::MethodNotAllowed.into());
+        }
+        let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
+        let body = body::read(body, self.limits.body_bytes_max, deadline.at_most(self.limits.body_time)).await?;
+        stopwatch.lap(&self.measures.read);
+
+        let target = Target::parse(&signed).map_err(Refusal::Target)?;
+        let request = callback_request(&target, &body, &parts.headers);
+        let verified = self.verifier.verify(request, deadline).await?;
+        let admitted = route.policy.admit(&verified)?;
+        self.measures.count_unread(route.policy.name(), admitted.unread());
+        let message = admitted.into_message(Timestamp::now());
+        stopwatch.lap(&self.measures.verify);
+
+        // The answer is made before the bus takes the event, which so need not be copied.
+        let answer = route.responder.respond(&message.event).map_err(|_| RequestErrorKind::AnswerTooLarge)?;
+        if self.observer.is_some() {
+            let event = &message.event;
+            progress.event = Some((event.id, event.data.bucket.clone(), event.data.object.clone()));
+        }
+        stopwatch.lap(&self.measures.respond);
+
+        // A bus keeps the deadline by itself; one that does not must not keep the uploader waiting.
+        let publish = self.verifier.publish(message, deadline);
+        let receipt = match timeout_at(deadline.instant().into(), publish).await {
+            Ok(result) => result?,
+            Err(_) => return Err(Refusal::Bus(PublishErrorKind::Timeout.into()).into()),
+        };
+        stopwatch.lap(&self.measures.publish);
+        Ok((answer, receipt))
+    }
+
+    /// The request's route and the target that OSS signed.
+    fn find<'a>(&'a self, parts: &'a Parts, peer: SocketAddr) -> Result<Found<'a>, Error> {
+        let found = match self.told_by_proxy(&parts.headers, peer)? {
+            Some(original) => self.routes.find_signed(original),
+            None => match (parts.uri.scheme(), parts.uri.path_and_query()) {
+                (None, Some(target)) => self.routes.find_arriving(target.as_str()),
+                // The form that is meant for proxies, or for another method.
+                _ => Err(TargetError::Form),
+            },
+        };
+        found.map_err(Refusal::Target)?.ok_or_else(|| RequestErrorKind::RouteUnknown.into())
+    }
+
+    /// The original target, if a trusted proxy tells it.
+    fn told_by_proxy<'a>(&self, headers: &'a HeaderMap, peer: SocketAddr) -> Result<Option<&'a str>, RequestErrorKind> {
+        let Some(OriginalTarget { header, proxies }) = &self.original_target else { return Ok(None) };
+        if !proxies.iter().any(|network| network.contains(peer.ip())) {
+            return Ok(None);
+        }
+        let mut values = headers.get_all(header).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => {
+                str::from_utf8(value.as_bytes()).map(Some).map_err(|_| RequestErrorKind::OriginalTargetUnusable)
+            }
+            (Some(_), Some(_)) => Err(RequestErrorKind::OriginalTargetUnusable),
+        }
+    }
+
+    /// Counts, explains and answers.
+    fn conclude(
+        &self,
+        result: Result<(Vec<u8>, Receipt), Error>,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+        progress: &Progress<'_>,
+        stopwatch: &Stopwatch,
+    ) -> Response {
+        let outcomes = self.measures.outcomes(progress.route.map(|route| route.index));
+        let elapsed = stopwatch.elapsed();
+        self.measures.total.observe(elapsed.as_secs_f64());
+        let route = progress.route.map(|route| route.policy.name());
+        let (outcome, reason, response) = match result {
+            Ok((json, receipt)) => (outcomes.count_receipt(receipt), None, answer::json(StatusCode::OK, json)),
+            Err(error) => {
+                let (kind, reason) = (error.kind(), error.log_text());
+                outcomes.count_error(kind);
+                let rejection = rejection(kind.code(), &reason, route, headers, peer);
+                let response = answer::error(kind, &error.message(), &rejection.request_id);
+                if !self.rejections.add(rejection) {
+                    self.measures.metrics.rejections_unlogged.inc();
+                }
+                (kind.code(), Some(reason), response)
+            }
+        };
+        if let Some(observer) = &self.observer {
+            let event = progress.event.as_ref();
+            let observed = Observed {
+                route,
+                outcome,
+                reason: reason.as_deref(),
+                event: event.map(|(id, _, _)| *id),
+                bucket: event.map(|(_, bucket, _)| bucket.as_str()),
+                object: event.map(|(_, _, object)| object.as_str()),
+                request_id: text(headers, &REQUEST_ID),
+                peer,
+                elapsed,
+            };
+            observer(&observed);
+        }
+        response
+    }
+}
+
+const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");
+const BUCKET: HeaderName = HeaderName::from_static("x-oss-bucket");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-oss-request-id");
+
+fn callback_request<'a>(target: &'a Target<'a>, body: &'a [u8], headers: &'a HeaderMap) -> CallbackRequest<'a> {
+    // A value that is not text is no value that OSS sends; it must not pass for an absent one.
+    let as_it_came = |name| headers.get(name).map(|value| value.to_str().unwrap_or("\u{fffd}"));
+    CallbackRequest {
+        target,
+        body,
+        authorization: as_it_came(header::AUTHORIZATION),
+        pub_key_url: as_it_came(PUB_KEY_URL),
+        content_type: text(headers, &header::CONTENT_TYPE),
+        bucket: text(headers, &BUCKET),
+        request_id: text(headers, &REQUEST_ID),
+    }
+}
+
+/// A header's value, if it is text.
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn rejection(
+    code: &'static str,
+    reason: &str,
+    route: Option<&str>,
+    headers: &HeaderMap,
+    peer: SocketAddr,
+) -> Rejection {
+    let request_id = text(headers, &REQUEST_ID).map(printable).filter(|id| !id.is_empty());
+    Rejection {
+        time: Timestamp::now(),
+        code,
+        reason: reason.to_owned(),
+        route: route.map(str::to_owned),
+        request_id: request_id.unwrap_or_else(answer::own_request_id),
+        bucket_header: text(headers, &BUCKET).map(printable),
+        peer,
+    }
+}

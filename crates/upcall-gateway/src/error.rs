@@ -1,0 +1,253 @@
+//! Every error that is answered, and the status of each.
+
+use http::StatusCode;
+use upcall_verifier::{Refusal, RefusalKind};
+
+/// An error that is answered.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The callback was refused, by its content or by the bus.
+    Refused(Refusal),
+    /// The request did not get so far.
+    Request(RequestErrorKind),
+}
+
+/// A kind of error that is answered: one of the verifier's or one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The callback was refused, by its content or by the bus.
+    Refused(RefusalKind),
+    /// The request did not get so far.
+    Request(RequestErrorKind),
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $code:literal: $message:literal, cause $cause:literal, remedy $remedy:literal;)+) => {
+        /// A kind of request that is not taken as a callback.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum RequestErrorKind { $($(#[doc = $doc])+ $variant),+ }
+
+        impl RequestErrorKind {
+            /// Every kind.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),+ }
+            }
+
+            const fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message),+ }
+            }
+
+            const fn cause(self) -> &'static str {
+                match self { $(Self::$variant => $cause),+ }
+            }
+
+            const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// No route has this path.
+    RouteUnknown = "route_unknown": "no route has this path",
+        cause "No route has the path that was called.",
+        remedy "Compare the path of the callback URL with the routes' `path`. Behind a proxy that rewrites paths, compare what the proxy sends.";
+    /// Another method than POST.
+    MethodNotAllowed = "method_not_allowed": "a callback is a POST",
+        cause "A callback path was called with another method than POST.",
+        remedy "Nothing, if somebody opened the URL in a browser: OSS always sends POST.";
+    /// HTTP that can't be read.
+    RequestMalformed = "request_malformed": "the request is not well-formed HTTP/1",
+        cause "The request is not well-formed HTTP/1.0 or HTTP/1.1, such as one with two different lengths.",
+        remedy "OSS never sends such a request: find out who called, or what a proxy makes of requests.";
+    /// A long head.
+    HeadTooLarge = "head_too_large": "the request's head is too large",
+        cause "Request line and headers together are longer than the limit, or there are more than 100 headers.",
+        remedy "OSS sends about 1 KB. See what a proxy adds, or raise the limit.";
+    /// A header with the original target that is no use.
+    OriginalTargetUnusable = "original_target_unusable": "the proxy's header with the original target can't be used",
+        cause "A trusted proxy sent the header with the original target more than once, or not as text.",
+        remedy "Have the proxy set the header once, and overwrite what a client sends.";
+    /// A long body.
+    BodyTooLarge = "body_too_large": "the body is too large",
+        cause "The body is longer than the limit.",
+        remedy "Shorten the `callbackBody`.";
+    /// A slow body.
+    BodyTimeout = "body_timeout": "the body did not arrive in time",
+        cause "The body did not arrive within its share of the time.",
+        remedy "Look at the network between OSS and the gateway, and at proxies in between.";
+    /// A body that ended early.
+    BodyBroken = "body_broken": "the body could not be read",
+        cause "The connection broke within the body, or the body's encoding is wrong.",
+        remedy "Look at the network between OSS and the gateway, and at proxies in between.";
+    /// Too much to do.
+    Overloaded = "overloaded": "too many callbacks at a time",
+        cause "As many callbacks as the limit allows are being worked on. This one was turned away at once.",
+        remedy "Raise the limit if there is memory for it, or spread the load. If callbacks take long, look at the journal's disk.";
+    /// Too many connections.
+    TooManyConnections = "too_many_connections": "too many connections at a time",
+        cause "As many connections as the limit allows are open.",
+        remedy "Raise the limit, or find out who keeps so many connections.";
+    /// A long answer.
+    AnswerTooLarge = "answer_too_large": "the configured answer is longer than OSS relays",
+        cause "The route's `response`, filled in, is longer than 1 MB. The event was not published.",
+        remedy "Shorten the `response`.";
+    /// A fault of ours.
+    Internal = "internal": "an error within the gateway",
+        cause "A fault of the gateway itself.",
+        remedy "Report it, with what the log says.";
+}
+
+impl ErrorKind {
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let refused = RefusalKind::ALL.iter().copied().map(Self::Refused);
+        RequestErrorKind::ALL.iter().copied().map(Self::Request).chain(refused)
+    }
+
+    /// Its place among all kinds.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Request(kind) => kind as usize,
+            Self::Refused(kind) => RequestErrorKind::ALL.len() + kind as usize,
+        }
+    }
+
+    /// The stable name, as answers, metrics and logs have it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Refused(kind) => kind.code(),
+            Self::Request(kind) => kind.code(),
+        }
+    }
+
+    /// What the sender is told.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::Refused(kind) => kind.message(),
+            Self::Request(kind) => kind.message(),
+        }
+    }
+
+    /// Where it comes from, for the documentation.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Refused(kind) => kind.cause(),
+            Self::Request(kind) => kind.cause(),
+        }
+    }
+
+    /// What to do about it, for the documentation.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::Refused(kind) => kind.remedy(),
+            Self::Request(kind) => kind.remedy(),
+        }
+    }
+
+    /// The status that is answered. OSS tells 200 from anything else only; the uploader sees the number.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        use RefusalKind as Refused;
+        use RequestErrorKind as Request;
+        match self {
+            Self::Refused(
+                Refused::TargetForm
+                | Refused::TargetAmbiguous
+                | Refused::TargetEncoding
+                | Refused::SignatureEncoding
+                | Refused::KeyUrlEncoding,
+            )
+            | Self::Request(Request::RequestMalformed | Request::OriginalTargetUnusable | Request::BodyBroken) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Refused(
+                Refused::SignatureMissing
+                | Refused::KeyUrlForbidden
+                | Refused::SignatureMismatch
+                | Refused::BucketNotAllowed
+                | Refused::ProofMissing,
+            ) => StatusCode::FORBIDDEN,
+            Self::Refused(
+                Refused::BodyUnreadable
+                | Refused::BodyConflict
+                | Refused::TemplateEncoded
+                | Refused::BodyTooManyFields
+                | Refused::FieldConflict
+                | Refused::ObjectMissing
+                | Refused::BucketMissing
+                | Refused::BusRejected,
+            ) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(
+                Refused::KeyUnavailable
+                | Refused::BusBusy
+                | Refused::BusTimeout
+                | Refused::BusFull
+                | Refused::BusUnavailable,
+            )
+            | Self::Request(Request::Overloaded | Request::TooManyConnections) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Request(Request::RouteUnknown) => StatusCode::NOT_FOUND,
+            Self::Request(Request::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Request(Request::BodyTimeout) => StatusCode::REQUEST_TIMEOUT,
+            Self::Request(Request::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Request(Request::HeadTooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Request(Request::AnswerTooLarge | Request::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(refusal) => ErrorKind::Refused(refusal.kind()),
+            Self::Request(kind) => ErrorKind::Request(*kind),
+        }
+    }
+
+    /// What the sender is told.
+    pub(crate) fn message(&self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.message(),
+            Self::Request(kind) => kind.message().to_owned(),
+        }
+    }
+
+    /// What the log says, with all causes. Neither signatures nor values from the body.
+    pub(crate) fn log_text(&self) -> String {
+        match self {
+            Self::Request(kind) => kind.message().to_owned(),
+            Self::Refused(refusal) => {
+                let mut text = refusal.to_string();
+                let mut source = std::error::Error::source(refusal);
+                while let Some(cause) = source {
+                    text.push_str(": ");
+                    text.push_str(&cause.to_string());
+                    source = cause.source();
+                }
+                text
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<RequestErrorKind> for Error {
+    fn from(kind: RequestErrorKind) -> Self {
+        Self::Request(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests;

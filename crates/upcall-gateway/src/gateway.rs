@@ -1,0 +1,180 @@
+//! The gateway: bound first, then run, then shut down in order.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use crate::admin::{self, Admin};
+use crate::callback::{self, Shared};
+use crate::error::{ErrorKind, RequestErrorKind};
+use crate::listener::{self, Listener};
+use crate::measure::Measures;
+use crate::options::{Limits, Options, ShutdownOptions};
+use crate::rejections::Rejections;
+use crate::routes::{InvalidRoutes, RouteTable};
+
+/// Connections to the admin pages at a time: some scrapers, probes and people.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+/// Takes callbacks in. Bound, it does not accept yet; [`Gateway::run`] does.
+pub struct Gateway {
+    callbacks: Listener,
+    admin: Option<Listener>,
+    local_addr: SocketAddr,
+    admin_addr: Option<SocketAddr>,
+    accepting: Arc<AtomicBool>,
+    shutdown: ShutdownOptions,
+}
+
+/// Why a gateway can't be bound.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The routes have mistakes, all of which are named.
+    #[error("the routes have mistakes: {}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Routes {
+        /// Every mistake.
+        mistakes: Vec<InvalidRoutes>,
+    },
+    /// An address can't be listened on.
+    #[error("{address} can't be listened on")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What was underneath.
+        source: io::Error,
+    },
+}
+
+/// Connections were cut off because their requests did not finish in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{connections} connections did not finish in time")]
+pub struct Unfinished {
+    /// How many.
+    pub connections: usize,
+}
+
+impl Options {
+    /// Names every mistake in the routes, without binding anything.
+    #[must_use]
+    pub fn mistakes(&self) -> Vec<InvalidRoutes> {
+        RouteTable::new(self.routes.clone()).err().unwrap_or_default()
+    }
+}
+
+impl Gateway {
+    /// Checks the options and binds the addresses. Nothing is bound before the options are right.
+    ///
+    /// # Errors
+    /// If the routes have mistakes, or an address can't be listened on.
+    #[expect(clippy::unused_async, reason = "sockets are bound within a runtime")]
+    pub async fn bind(options: Options) -> Result<Self, BindError> {
+        let routes = RouteTable::new(options.routes).map_err(|mistakes| BindError::Routes { mistakes })?;
+        let listen = |address| {
+            let bound = listener::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
+            bound.map_err(|source| BindError::Listen { address, source })
+        };
+        let (local_addr, callbacks) = listen(options.listen)?;
+        let admin = options.admin.map(listen).transpose()?;
+        let admin_addr = admin.as_ref().map(|(address, _)| *address);
+
+        let limits = options.limits;
+        let shared = Arc::new(Shared {
+            measures: Measures::new(options.metrics, routes.names()),
+            routes,
+            original_target: options.original_target,
+            verifier: options.verifier,
+            limits,
+            permits: Semaphore::new(limits.callbacks_max),
+            rejections: Rejections::new(limits.log_lines_per_second),
+            observer: options.observer,
+        });
+        let accepting = Arc::new(AtomicBool::new(true));
+        let admin = admin.map(|(_, socket)| {
+            let pages =
+                Admin { shared: Arc::clone(&shared), checks: options.ready_checks, accepting: Arc::clone(&accepting) };
+            Listener {
+                socket,
+                router: admin::router(pages),
+                http: listener::http(&Limits::default()),
+                connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
+                counts: None,
+                on_error: Arc::new(|_| {}),
+            }
+        });
+        let callbacks = Listener {
+            socket: callbacks,
+            router: Router::new().fallback(callback::answer).with_state(Arc::clone(&shared)),
+            http: listener::http(&limits),
+            connections: Arc::new(Semaphore::new(limits.connections_max)),
+            counts: Some(Arc::clone(&shared)),
+            on_error: Arc::new(move |kind| {
+                if kind == RequestErrorKind::TooManyConnections {
+                    shared.measures.metrics.connections_refused.inc();
+                }
+                shared.measures.outcomes(None).count_error(ErrorKind::Request(kind));
+            }),
+        };
+        Ok(Self { callbacks, admin, local_addr, admin_addr, accepting, shutdown: options.shutdown })
+    }
+
+    /// Where callbacks arrive; tells the port where the options left it open.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Where the admin pages are.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin_addr
+    }
+
+    /// Takes callbacks in until `shutdown`; then says that it is not ready, goes on accepting for the grace, stops
+    /// accepting, and lets requests finish.
+    ///
+    /// # Errors
+    /// If requests did not finish in time. Their connections end with the runtime.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Unfinished> {
+        let Self { callbacks, admin, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
+        let (stop_admin, admin_stops) = oneshot::channel::<()>();
+        let admin = admin.map(|admin| {
+            tokio::spawn(admin.run(async {
+                // Either way it is time.
+                let _ = admin_stops.await;
+            }))
+        });
+        let graceful = callbacks
+            .run(async {
+                shutdown.await;
+                accepting.store(false, Ordering::Relaxed);
+                if grace > Duration::ZERO {
+                    sleep(grace).await;
+                }
+            })
+            .await;
+        let connections = graceful.count();
+        let drained = timeout(drain, graceful.shutdown()).await;
+        drop(stop_admin);
+        if let Some(admin) = admin {
+            let _ = admin.await;
+        }
+        drained.map_err(|_| Unfinished { connections })
+    }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("local_addr", &self.local_addr)
+            .field("admin_addr", &self.admin_addr)
+            .finish_non_exhaustive()
+    }
+}

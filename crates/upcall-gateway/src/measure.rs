@@ -1,0 +1,138 @@
+//! Counting, with every handle resolved beforehand, so that a callback touches atomics only.
+
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use upcall_bus::Receipt;
+use upcall_telemetry::metrics::{CallbackLabels, FieldLabels, Metrics, StageLabels};
+
+use crate::error::ErrorKind;
+
+/// The counters of one route, or of requests without one.
+pub(crate) struct Outcomes {
+    accepted: Counter,
+    duplicate: Counter,
+    errors: Vec<Counter>,
+}
+
+/// What is measured of every callback.
+pub(crate) struct Measures {
+    by_route: Vec<Outcomes>,
+    without_route: Outcomes,
+    pub(crate) read: Histogram,
+    pub(crate) verify: Histogram,
+    pub(crate) publish: Histogram,
+    pub(crate) respond: Histogram,
+    pub(crate) total: Histogram,
+    in_flight: Gauge,
+    connections: Gauge,
+    pub(crate) metrics: Metrics,
+}
+
+/// Counts one up for as long as it lives.
+pub(crate) struct Counted<'g>(&'g Gauge);
+
+impl Measures {
+    pub(crate) fn new<'n>(metrics: Metrics, routes: impl Iterator<Item = &'n str>) -> Self {
+        let stage = |stage| metrics.stage_duration.get_or_create_owned(&StageLabels { stage });
+        Self {
+            by_route: routes.map(|route| Outcomes::new(&metrics, route)).collect(),
+            without_route: Outcomes::new(&metrics, ""),
+            read: stage("read"),
+            verify: stage("verify"),
+            publish: stage("publish"),
+            respond: stage("respond"),
+            total: stage("total"),
+            in_flight: metrics.callbacks_in_flight.clone(),
+            connections: metrics.connections.clone(),
+            metrics,
+        }
+    }
+
+    pub(crate) fn outcomes(&self, route: Option<usize>) -> &Outcomes {
+        route.and_then(|index| self.by_route.get(index)).unwrap_or(&self.without_route)
+    }
+
+    /// Counts fields that were not of their type. Rare, so the handles are not resolved beforehand.
+    pub(crate) fn count_unread(&self, route: &str, fields: &[&'static str]) {
+        for field in fields {
+            let labels = FieldLabels { route: route.to_owned(), field };
+            self.metrics.fields_unread.get_or_create_owned(&labels).inc();
+        }
+    }
+
+    pub(crate) fn count_in_flight(&self) -> Counted<'_> {
+        Counted::new(&self.in_flight)
+    }
+
+    pub(crate) fn count_connection(&self) -> Counted<'_> {
+        Counted::new(&self.connections)
+    }
+}
+
+impl Outcomes {
+    fn new(metrics: &Metrics, route: &str) -> Self {
+        let counter =
+            |outcome| metrics.callbacks.get_or_create_owned(&CallbackLabels { route: route.to_owned(), outcome });
+        Self {
+            accepted: counter("accepted"),
+            duplicate: counter("duplicate"),
+            errors: ErrorKind::all().map(|kind| counter(kind.code())).collect(),
+        }
+    }
+
+    /// Counts a callback that is durable, and says what its outcome is called.
+    pub(crate) fn count_receipt(&self, receipt: Receipt) -> &'static str {
+        let (counter, outcome) = match receipt {
+            Receipt::Stored => (&self.accepted, "accepted"),
+            Receipt::Duplicate => (&self.duplicate, "duplicate"),
+        };
+        counter.inc();
+        outcome
+    }
+
+    pub(crate) fn count_error(&self, kind: ErrorKind) {
+        if let Some(counter) = self.errors.get(kind.index()) {
+            counter.inc();
+        }
+    }
+}
+
+impl<'g> Counted<'g> {
+    fn new(gauge: &'g Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Measures stages that follow one another.
+pub(crate) struct Stopwatch {
+    began: Instant,
+    stage: Instant,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        let now = Instant::now();
+        Self { began: now, stage: now }
+    }
+
+    /// Ends a stage.
+    pub(crate) fn lap(&mut self, histogram: &Histogram) {
+        let now = Instant::now();
+        histogram.observe((now - self.stage).as_secs_f64());
+        self.stage = now;
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+}
