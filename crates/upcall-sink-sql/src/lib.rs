@@ -13,6 +13,9 @@ mod sqlite;
 mod statement;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::{OptionsError, StoreError, StoreErrorKind};
 pub use options::{InvalidTableName, Options, TableName};
 pub use reference::reference;
