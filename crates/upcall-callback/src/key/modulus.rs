@@ -37,7 +37,8 @@ impl Modulus {
                     return false;
                 }
                 let base = FixedMontyForm::new(&base, params);
-                let power = power(base, exponent, |a| a.square(), |a, b| a.mul(b));
+                // At 512 bits, `square` of crypto-bigint 0.7 takes half as long again as `mul`; at more it is quicker.
+                let power = power(base, exponent, |a| a.mul(a), |a, b| a.mul(b));
                 result.copy_from_slice(power.retrieve().to_be_bytes().as_ref());
             }
             Self::Boxed(params) => {
