@@ -1,1 +1,9 @@
 //! The built executable, as a user meets it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod check;
+mod dev;
+mod full_disk;
+mod kill;
+mod serve;

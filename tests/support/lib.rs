@@ -3,6 +3,8 @@
 use std::io::Write;
 
 pub mod executable;
+pub mod http;
+pub mod signer;
 
 /// Says that a test can't run here, and why. `tests/run --ci` fails when anything was skipped.
 pub fn skip(reason: &str) {

@@ -1,0 +1,6 @@
+//! The commands, a file each.
+
+pub(crate) mod check;
+pub(crate) mod dev;
+pub(crate) mod serve;
+pub(crate) mod tail;

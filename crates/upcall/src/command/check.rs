@@ -1,0 +1,34 @@
+//! `upcall check`: reads a configuration and reports every mistake.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::config::Config;
+
+/// Check a configuration file, and report every mistake at once
+///
+/// Nothing is started, bound or written. The exit status is 0 if `upcall serve` would take the file, and 1 if not.
+///
+/// Example: upcall check -c upcall.toml
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    match Config::load(&arguments.config) {
+        Ok(config) => {
+            println!("{}: valid. {}", arguments.config.display(), config.summary());
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}

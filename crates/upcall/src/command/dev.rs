@@ -1,0 +1,121 @@
+//! `upcall dev`: OSS, gateway, journal and an SQLite consumer in one process, ready for a first upload.
+
+mod guide;
+mod watch;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use upcall_simulator::{Handle, Options, Simulator};
+use upcall_telemetry::log::Format;
+
+use crate::config::Config;
+use crate::node::Node;
+use crate::{runtime, signals};
+
+/// Try everything on this machine: a simulated OSS, the gateway, the journal and an SQLite consumer
+///
+/// Prints an upload to paste. OSS is simulated: the upload is real, the callback is signed with a key of its own, and
+/// from there on everything is what `upcall serve` does. Each callback is shown as one line as it passes. Everything
+/// is kept in one folder: delete it to start afresh. Ctrl-C ends it.
+///
+/// To go on from here, print the configuration and change it:
+///   upcall dev --print-config > upcall.toml
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The folder for the journal, the table of uploads, and the objects of the simulated OSS
+    #[arg(long, value_name = "FOLDER", default_value = "./upcall-data")]
+    data: PathBuf,
+    /// Where the simulated OSS listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
+    oss: SocketAddr,
+    /// Where the gateway takes callbacks
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where the gateway serves health and metrics
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
+    admin: SocketAddr,
+    /// Print the configuration that `upcall serve` would need to do the same, and end
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// The bucket that is there from the start.
+const BUCKET: &str = "examplebucket";
+/// What is logged beside the lines about callbacks.
+const LOG_FILTER: &str = "warn";
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    upcall_telemetry::log::start(Format::Human, LOG_FILTER)?;
+    runtime::block_on(async {
+        std::fs::create_dir_all(&arguments.data)
+            .with_context(|| format!("{} can't be made", arguments.data.display()))?;
+        let data = arguments.data.canonicalize()?;
+        let simulator = Simulator::bind(simulator_options(arguments, &data)).await.with_context(|| {
+            format!("the simulated OSS can't start on {}; choose another place with --oss", arguments.oss)
+        })?;
+        let handle = simulator.handle();
+        let text = configuration(arguments, &handle);
+        if arguments.print_config {
+            print!("{text}");
+            return Ok(());
+        }
+        let config = Config::parse(&data.join("upcall.toml"), &text, std::iter::empty())?;
+        let shutdown = signals::shutdown()?;
+        let node = Node::build(config, Some(watch::observer())).await.context(
+            "if an address is taken, choose others with --listen and --admin; if the journal is, another folder with --data",
+        )?;
+        let addresses = (node.gateway().local_addr(), node.gateway().admin_addr());
+        println!("{}", guide::text(&handle, addresses, &arguments.data));
+        let mut simulator_shutdown = shutdown.clone();
+        let simulator =
+            tokio::spawn(simulator.run(async move { drop(simulator_shutdown.wait_for(|stop| *stop).await) }));
+        node.run(shutdown).await?;
+        Ok(simulator.await?)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn simulator_options(arguments: &Arguments, data: &Path) -> Options {
+    Options { listen: arguments.oss, buckets: vec![BUCKET.to_owned()], ..Options::new(data.join("oss")) }
+}
+
+/// The configuration of the gateway, as a file would have it.
+fn configuration(arguments: &Arguments, oss: &Handle) -> String {
+    format!(
+        r#"# What `upcall dev` runs. `upcall serve -c` takes this file; paths start at its folder.
+
+[gateway]
+listen = "{listen}"
+admin  = "{admin}"
+
+[bus]
+journal = "."
+
+# The key of the simulated OSS. Alibaba Cloud's own key is built in: leave this out in production.
+[[keys.trusted]]
+url = "{key_url}"
+pem = '''
+{key}'''
+
+[[route]]
+name     = "dev"
+path     = "{path}"
+response = {{ Status = "OK", bucket = "${{bucket}}", object = "${{object}}", size = "${{size}}", id = "${{event.id}}" }}
+
+[[consumer]]
+name   = "catalog"
+filter = "upcall.uploads.>"
+sql    = {{ url = "sqlite://catalog.db", table = "uploads" }}
+"#,
+        listen = arguments.listen,
+        admin = arguments.admin,
+        key_url = oss.key_url(),
+        key = oss.public_key_pem(),
+        path = guide::CALLBACK_PATH,
+    )
+}

@@ -1,0 +1,42 @@
+//! `upcall serve`: takes callbacks and feeds consumers, as a configuration says.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tracing::info;
+
+use crate::config::Config;
+use crate::node::Node;
+use crate::{runtime, signals};
+
+/// Take callbacks and feed consumers, as a configuration file says
+///
+/// Nothing is bound or opened before the whole file is valid; `upcall check` tells beforehand. SIGTERM or Ctrl-C shuts
+/// down in order: callbacks under way are answered, consumers finish their batches, the journal closes. A second
+/// signal ends at once; nothing that was answered is lost by it.
+///
+/// Every key can also come from the environment: UPCALL_GATEWAY__LISTEN=0.0.0.0:80 is `listen` in `[gateway]`.
+///
+/// Example: upcall serve -c upcall.toml
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&arguments.config)?;
+    upcall_telemetry::log::start(config.log.format, &config.log.filter)?;
+    runtime::block_on(async move {
+        let shutdown = signals::shutdown()?;
+        let summary = config.summary();
+        let node = Node::build(config, None).await?;
+        let (callbacks, admin) = (node.gateway().local_addr(), node.gateway().admin_addr());
+        info!(%callbacks, admin = admin.map(tracing::field::display), "serving {summary}");
+        node.run(shutdown).await
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

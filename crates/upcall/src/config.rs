@@ -1,0 +1,180 @@
+//! The configuration: one TOML file, the environment over it, defaults under it.
+//!
+//! It is read straight into the options of the parts that it configures. Every mistake is reported at once; nothing
+//! is bound, opened or written before there is none.
+
+mod bus;
+mod consumer;
+mod gateway;
+mod keys;
+mod log;
+mod overlay;
+mod reader;
+mod route;
+mod secret;
+mod setting;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+use upcall_gateway::{InvalidRoutes, RouteOptions, check_routes};
+
+pub(crate) use bus::JOURNAL_FOLDER;
+pub(crate) use consumer::{Consumer, Sink};
+pub(crate) use gateway::Gateway;
+pub(crate) use keys::Keys;
+pub(crate) use log::Log;
+use reader::{Mistake, Reader};
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) gateway: Gateway,
+    pub(crate) keys: Keys,
+    pub(crate) journal: upcall_bus_journal::Options,
+    pub(crate) routes: Vec<RouteOptions>,
+    pub(crate) consumers: Vec<Consumer>,
+    pub(crate) log: Log,
+}
+
+/// A configuration that can't be used, with every reason.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    file: PathBuf,
+    mistakes: Vec<Mistake>,
+}
+
+impl Config {
+    /// Reads a file, with the environment over it.
+    ///
+    /// # Errors
+    /// With every mistake.
+    pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            ConfigError::of(
+                file,
+                vec![Mistake { path: "the file".to_owned(), problem: format!("can't be read: {error}") }],
+            )
+        })?;
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+        Self::parse(file, &text, variables)
+    }
+
+    /// Reads a file's text. Relative paths in it start at the file's folder.
+    ///
+    /// # Errors
+    /// With every mistake.
+    pub(crate) fn parse(
+        file: &Path,
+        text: &str,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut document: Table = text.parse().map_err(|error: toml::de::Error| {
+            let problem = format!("is not TOML:\n{}", error.to_string().trim_end());
+            ConfigError::of(file, vec![Mistake { path: "the file".to_owned(), problem }])
+        })?;
+        let reader = Reader::new(file.parent().unwrap_or(Path::new("")));
+        if let Err(mistakes) = overlay::lay_over(&mut document, variables) {
+            for (variable, problem) in mistakes {
+                reader.mistake(format!("environment variable {variable}"), problem);
+            }
+        }
+        let config = read(&reader, document);
+        match (config, reader.into_mistakes()) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(ConfigError::of(file, mistakes)),
+        }
+    }
+
+    /// Says in one line what the configuration sets up.
+    pub(crate) fn summary(&self) -> String {
+        let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+        format!("{}, {}", plural(self.routes.len(), "route"), plural(self.consumers.len(), "consumer"))
+    }
+}
+
+/// Reads the whole document. `None` only where there are mistakes.
+fn read(reader: &Reader, document: Table) -> Option<Config> {
+    let mut root = reader.root(document);
+    let gateway = gateway::read(root.section("gateway", "Where callbacks arrive, and what is allowed to arrive."));
+    let keys = keys::read(
+        root.section("keys", "The public keys that callbacks are verified with, beside OSS's own, which is built in."),
+    );
+    let journal = bus::read(root.section("bus", "Where events are made durable."));
+    let log = log::read(root.section("log", "What is logged, and how it looks."));
+    let sections = root.sections("route", "A callback path with its policy. There is at least one.");
+    if sections.is_empty() {
+        root.mistake(
+            "route",
+            "is missing: without a route no callback is taken. Add `[[route]]` with `name` and `path`",
+        );
+    }
+    let routes: Vec<_> = sections.into_iter().map(route::read).collect();
+    let sections = root.sections("consumer", "A durable reader of events, and what it does with them.");
+    let consumers: Vec<_> = sections.into_iter().map(consumer::read).collect();
+    report_routes(reader, &routes);
+    let names = consumers.iter().map(|consumer| consumer.as_ref().map(|consumer| consumer.options.spec.name.as_str()));
+    report_repetitions(reader, "consumer", "name", names);
+    Some(Config {
+        gateway,
+        keys: keys?,
+        journal,
+        routes: routes.into_iter().collect::<Option<_>>()?,
+        consumers: consumers.into_iter().collect::<Option<_>>()?,
+        log,
+    })
+}
+
+/// Reports routes that can't be told apart, or whose paths are none.
+fn report_routes(reader: &Reader, routes: &[Option<RouteOptions>]) {
+    report_repetitions(
+        reader,
+        "route",
+        "name",
+        routes.iter().map(|route| route.as_ref().map(|route| route.policy.name())),
+    );
+    let place =
+        |name: &str| routes.iter().position(|route| route.as_ref().is_some_and(|route| route.policy.name() == name));
+    for mistake in check_routes(routes.iter().flatten().cloned().collect()).err().unwrap_or_default() {
+        let (name, key) = match &mistake {
+            // Reported already, each in its own way.
+            InvalidRoutes::None | InvalidRoutes::Name { .. } => continue,
+            InvalidRoutes::Path { route, key, .. } | InvalidRoutes::Query { route, key, .. } => (route, *key),
+            InvalidRoutes::Collision { second, .. } => (second, "path"),
+        };
+        reader.mistake(format!("route[{}].{key}", place(name).unwrap_or_default()), mistake.to_string());
+    }
+}
+
+fn report_repetitions<'n>(reader: &Reader, array: &str, key: &str, names: impl Iterator<Item = Option<&'n str>>) {
+    let mut seen = BTreeSet::new();
+    for (at, name) in names.enumerate() {
+        if let Some(name) = name
+            && !seen.insert(name)
+        {
+            reader.mistake(format!("{array}[{at}].{key}"), format!("{name:?} is taken by another {array}"));
+        }
+    }
+}
+
+impl ConfigError {
+    fn of(file: &Path, mistakes: Vec<Mistake>) -> Self {
+        Self { file: file.to_owned(), mistakes }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        write!(f, "{}: {count} mistake{}", self.file.display(), if count == 1 { "" } else { "s" })?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests;

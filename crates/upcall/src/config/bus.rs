@@ -1,0 +1,52 @@
+//! `[bus]`: where events are made durable.
+
+use std::path::PathBuf;
+
+use upcall_bus_journal::{Options, Retention};
+
+use super::reader::Section;
+use super::setting::{Bytes, Count};
+
+/// Where the journal is, unless the configuration says otherwise; relative to the configuration file.
+pub(crate) const JOURNAL_FOLDER: &str = "./upcall-data";
+
+/// Reads `[bus]`.
+pub(super) fn read(mut section: Section<'_>) -> Options {
+    if section.has("journal") && !section.is_table("journal") {
+        let folder: PathBuf =
+            section.or("journal", JOURNAL_FOLDER, "The journal's folder, or a table with the keys of `[bus.journal]`.");
+        return Options::new(section.resolve(&folder));
+    }
+    let mut journal =
+        section.section("journal", "The embedded journal; `journal = \"FOLDER\"` is short for its folder alone.");
+    let folder: PathBuf = journal.or(
+        "folder",
+        JOURNAL_FOLDER,
+        "The folder of its files, relative to this file. It is made when it is not there.",
+    );
+    let defaults = Options::new(journal.resolve(&folder));
+    let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    let queue_max: Count = journal.or(
+        "queue_max",
+        number(defaults.queue_max),
+        "How many callbacks may wait for the disk before more are refused with 503.",
+    );
+    let in_flight_max: Count =
+        journal.or("in_flight_max", number(defaults.in_flight_max), "How many events a consumer may hold at once.");
+    let retention =
+        read_retention(journal.section("retention", "How long events stay. Whichever limit is reached first holds."));
+    Options { queue_max: queue_max.as_usize(), in_flight_max: in_flight_max.as_usize(), retention, ..defaults }
+}
+
+fn read_retention(mut section: Section<'_>) -> Retention {
+    let age =
+        section.or("age", "7d", "Events older than this go. A callback that is repeated later makes a new event.");
+    let Bytes(size_bytes) =
+        section.or("size", "10GiB", "The oldest events go while the journal takes more than this on disk.");
+    let drop_unsettled = section.or(
+        "drop_unsettled",
+        false,
+        "Whether events go, too, that a consumer has not settled. Unless they do, they stay, and the journal grows.",
+    );
+    Retention { age, size_bytes, drop_unsettled }
+}

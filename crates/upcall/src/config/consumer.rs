@@ -1,0 +1,155 @@
+//! `[[consumer]]`: who reads the events, and what is done with them.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
+use std::time::Duration;
+
+use toml::Value;
+use upcall_bus::{ConsumerName, ConsumerSpec, Start};
+use upcall_consumer::Backoff;
+use upcall_event::SubjectFilter;
+
+use super::reader::{Section, kind_of};
+use super::secret;
+use super::setting::{Count, Setting};
+
+/// A consumer and its sink.
+#[derive(Debug, Clone)]
+pub(crate) struct Consumer {
+    pub(crate) options: upcall_consumer::Options,
+    pub(crate) sink: Sink,
+}
+
+/// What a consumer does with events.
+#[derive(Debug, Clone)]
+pub(crate) enum Sink {
+    Sql(upcall_sink_sql::Options),
+}
+
+impl Setting for ConsumerName {
+    const KIND: &'static str = "a name of letters, digits, `_` and `-`";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        parse(value, Self::KIND)
+    }
+}
+
+impl Setting for SubjectFilter {
+    const KIND: &'static str = "a subject filter, such as \"upcall.uploads.examplebucket.>\"";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        parse(value, Self::KIND)
+    }
+}
+
+impl Setting for upcall_sink_sql::TableName {
+    const KIND: &'static str = "a table's name";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        parse(value, Self::KIND)
+    }
+}
+
+impl Setting for Start {
+    const KIND: &'static str = "\"oldest\" or \"new\"";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("oldest") => Ok(Self::Oldest),
+            Some("new") => Ok(Self::New),
+            _ => Err(format!("takes {}, not {value}", Self::KIND)),
+        }
+    }
+}
+
+/// Reads a type that knows how to read itself from text, and what to say of text that it does not take.
+pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &Value, kind: &str) -> Result<T, String> {
+    let text = value.as_str().ok_or_else(|| format!("takes {kind}, not {}", kind_of(value)))?;
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// Reads one `[[consumer]]`. `None` where mistakes leave no consumer; they are on record.
+pub(super) fn read(mut section: Section<'_>) -> Option<Consumer> {
+    let name = section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
+    let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
+    let start = section.or(
+        "start",
+        "oldest",
+        "Where a consumer begins whose name is new: with the `oldest` event that is kept, or with the first `new` one.",
+    );
+    let batch_max = section.or("batch_max", 500, "The most events that are handed over at once.");
+    let concurrency = section.or("concurrency", 2, "The most batches that are under way at once.");
+    let attempts_max = section.or(
+        "attempts_max",
+        20,
+        "How often an event may fail before it becomes a dead letter. An outage of the target counts as no attempt.",
+    );
+    let deliver_timeout = section.or("deliver_timeout", "30s", "How long one batch may take.");
+    let drain_timeout =
+        section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");
+    let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
+    let sink = read_sink(&mut section);
+    let spec = ConsumerSpec { name: name?, filter, start };
+    let defaults = upcall_consumer::Options::new(spec);
+    let options = upcall_consumer::Options {
+        batch_max: size(batch_max),
+        concurrency: size(concurrency),
+        attempts_max: NonZeroU32::new(Count::get(attempts_max)),
+        deliver_timeout,
+        drain_timeout,
+        backoff,
+        ..defaults
+    };
+    Some(Consumer { options, sink: sink? })
+}
+
+fn size(count: Count) -> NonZeroUsize {
+    NonZeroUsize::new(count.as_usize()).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn read_backoff(mut section: Section<'_>) -> Backoff {
+    let defaults = Backoff::default();
+    let text = |duration: Duration| humantime::format_duration(duration).to_string();
+    let first =
+        section.or("first", text(defaults.first), "The wait after the first failure; each further one is longer.");
+    let max: Duration = section.or("max", text(defaults.max), "The longest wait.");
+    if max < first {
+        section.mistake("max", "is shorter than the first wait");
+    }
+    Backoff { first, max, ..defaults }
+}
+
+fn read_sink(section: &mut Section<'_>) -> Option<Sink> {
+    let Some(sql) = section.optional_section("sql", "Keeps a table of uploads in a SQL database.") else {
+        section.mistake_here("has no sink: add `sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }`");
+        return None;
+    };
+    read_sql(sql).map(Sink::Sql)
+}
+
+fn read_sql(mut section: Section<'_>) -> Option<upcall_sink_sql::Options> {
+    let url = secret::required(
+        &mut section,
+        "url",
+        "The database: `sqlite://PATH`, relative to this file. May be `{ env = \"NAME\" }` or `{ file = \"PATH\" }`.",
+    );
+    let table = section.or("table", "uploads", "The table; it is created at first use.");
+    let statement_timeout = section.or(
+        "statement_timeout",
+        "10s",
+        "How long one transaction may take before the database counts as out of order.",
+    );
+    let applied_kept = section.or(
+        "applied_kept",
+        "90d",
+        "How long the ids of applied events are kept. Keep it above the journal's `retention.age`.",
+    );
+    let url = match url?.split_once("://") {
+        Some(("sqlite", path)) => format!("sqlite://{}", section.resolve(Path::new(path)).display()),
+        _ => {
+            section.mistake("url", "is no database that this version knows: write `sqlite://PATH`");
+            return None;
+        }
+    };
+    Some(upcall_sink_sql::Options { statement_timeout, applied_kept, ..upcall_sink_sql::Options::new(url, table) })
+}

@@ -1,0 +1,228 @@
+//! Reads TOML tables key by key, and collects every mistake instead of stopping at the first.
+//!
+//! Each key is read with its documentation, so that the reference in `docs/reference/configuration.md` is a
+//! by-product of reading and can't be out of date.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::setting::Setting;
+
+/// One mistake in the configuration: where, what, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    /// The key, such as `route[0].path`.
+    pub(crate) path: String,
+    /// What is wrong, and the remedy.
+    pub(crate) problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.problem)
+    }
+}
+
+/// A key as it was read, for the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) kind: &'static str,
+    pub(crate) default: Default,
+    pub(crate) doc: &'static str,
+}
+
+/// What holds where a key is absent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Default {
+    Required,
+    Absent,
+    Value(String),
+    Section,
+}
+
+/// Collects what is found while a configuration is read.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    folder: PathBuf,
+    mistakes: RefCell<Vec<Mistake>>,
+    entries: RefCell<Vec<Entry>>,
+}
+
+impl Reader {
+    /// A reader for a file in this folder: relative paths in the file start there.
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), mistakes: RefCell::default(), entries: RefCell::default() }
+    }
+
+    /// Begins with the whole document.
+    pub(crate) fn root(&self, table: Table) -> Section<'_> {
+        Section { path: String::new(), table, known: Vec::new(), reader: self }
+    }
+
+    pub(crate) fn mistake(&self, path: impl Into<String>, problem: impl Into<String>) {
+        self.mistakes.borrow_mut().push(Mistake { path: path.into(), problem: problem.into() });
+    }
+
+    pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes.into_inner()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn into_entries(self) -> Vec<Entry> {
+        self.entries.into_inner()
+    }
+}
+
+/// A table that is being read. When it is dropped, the keys that nobody asked for are mistakes.
+pub(crate) struct Section<'r> {
+    path: String,
+    table: Table,
+    known: Vec<&'static str>,
+    reader: &'r Reader,
+}
+
+impl<'r> Section<'r> {
+    /// The path of a key of this table, as mistakes name it.
+    pub(crate) fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    /// Reports a mistake in one of this table's keys.
+    pub(crate) fn mistake(&self, key: &str, problem: impl Into<String>) {
+        self.reader.mistake(self.path_of(key), problem);
+    }
+
+    /// Reports a mistake in the table as a whole.
+    pub(crate) fn mistake_here(&self, problem: impl Into<String>) {
+        self.reader.mistake(self.path.as_str(), problem);
+    }
+
+    /// Resolves a path that is relative to the configuration file.
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
+        self.reader.folder.join(path)
+    }
+
+    /// Reads a key that may be absent.
+    pub(crate) fn optional<T: Setting>(&mut self, key: &'static str, doc: &'static str) -> Option<T> {
+        self.note(key, T::KIND, Default::Absent, doc);
+        self.read(key)
+    }
+
+    /// Reads a key that must be there.
+    pub(crate) fn required<T: Setting>(&mut self, key: &'static str, doc: &'static str) -> Option<T> {
+        self.note(key, T::KIND, Default::Required, doc);
+        if !self.table.contains_key(key) {
+            self.mistake(key, format!("is missing. {doc}"));
+        }
+        self.read(key)
+    }
+
+    /// Reads a key that has a default; it holds, too, where the value is a mistake.
+    pub(crate) fn or<T: Setting>(&mut self, key: &'static str, default: impl Into<Value>, doc: &'static str) -> T {
+        let default = default.into();
+        self.note(key, T::KIND, Default::Value(default.to_string()), doc);
+        self.read(key).unwrap_or_else(|| T::read(&default).expect("a default is of its key's type"))
+    }
+
+    /// Reads a table; an absent one is empty.
+    pub(crate) fn section(&mut self, key: &'static str, doc: &'static str) -> Section<'r> {
+        self.optional_section(key, doc).unwrap_or_else(|| self.child(key, Table::new()))
+    }
+
+    /// Reads a table that may be absent.
+    pub(crate) fn optional_section(&mut self, key: &'static str, doc: &'static str) -> Option<Section<'r>> {
+        self.note(key, "table", Default::Section, doc);
+        match self.table.remove(key)? {
+            Value::Table(table) => Some(self.child(key, table)),
+            other => {
+                self.mistake(key, format!("is a table, not {}: write `[{}]`", kind_of(&other), self.path_of(key)));
+                None
+            }
+        }
+    }
+
+    /// Reads an array of tables.
+    pub(crate) fn sections(&mut self, key: &'static str, doc: &'static str) -> Vec<Section<'r>> {
+        self.note(key, "array of tables", Default::Section, doc);
+        let items = match self.table.remove(key) {
+            None => return Vec::new(),
+            Some(Value::Array(items)) => items,
+            Some(other) => {
+                self.mistake(key, format!("is an array, not {}: write `[[{}]]`", kind_of(&other), self.path_of(key)));
+                return Vec::new();
+            }
+        };
+        let mut sections = Vec::new();
+        for (at, item) in items.into_iter().enumerate() {
+            let key = format!("{key}[{at}]");
+            match item {
+                Value::Table(table) => sections.push(self.child(&key, table)),
+                other => self.mistake(&key, format!("is a table, not {}", kind_of(&other))),
+            }
+        }
+        sections
+    }
+
+    /// Whether the key is there and has not been read.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Whether the key's value is a table.
+    pub(crate) fn is_table(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(Value::is_table)
+    }
+
+    fn read<T: Setting>(&mut self, key: &str) -> Option<T> {
+        let value = self.table.remove(key)?;
+        match T::read(&value) {
+            Ok(setting) => Some(setting),
+            Err(problem) => {
+                self.mistake(key, problem);
+                None
+            }
+        }
+    }
+
+    fn child(&self, key: &str, table: Table) -> Section<'r> {
+        Section { path: self.path_of(key), table, known: Vec::new(), reader: self.reader }
+    }
+
+    fn note(&mut self, key: &'static str, kind: &'static str, default: Default, doc: &'static str) {
+        self.known.push(key);
+        let path = self.path_of(key);
+        self.reader.entries.borrow_mut().push(Entry { path, kind, default, doc });
+    }
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        for key in self.table.keys() {
+            let nearest =
+                self.known.iter().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
+            let remedy = match nearest {
+                Some(known) if strsim::jaro_winkler(known, key) > 0.8 => format!("did you mean `{known}`?"),
+                _ if self.known.is_empty() => "this table takes no keys".to_owned(),
+                _ => format!("there are: {}", self.known.join(", ")),
+            };
+            self.mistake(key, format!("is not a known key; {remedy}"));
+        }
+    }
+}
+
+/// How a value's type is called, with its article.
+pub(super) fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a string",
+        Value::Integer(_) => "an integer",
+        Value::Float(_) => "a float",
+        Value::Boolean(_) => "a boolean",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "an array",
+        Value::Table(_) => "a table",
+    }
+}

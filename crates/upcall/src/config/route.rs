@@ -1,0 +1,95 @@
+//! `[[route]]`: a callback path with its policy.
+
+use std::collections::BTreeMap;
+
+use toml::Value;
+use upcall_event::{Proof, SubjectTemplate};
+use upcall_gateway::RouteOptions as BoundRoute;
+use upcall_responder::Responder;
+use upcall_verifier::{InvalidRoute, Route, RouteOptions};
+
+use super::consumer::parse;
+use super::reader::Section;
+use super::setting::{Json, Setting};
+
+impl Setting for SubjectTemplate {
+    const KIND: &'static str = "a subject, such as \"upcall.uploads.${bucket}.${operation}\"";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        parse(value, Self::KIND)
+    }
+}
+
+impl Setting for Vec<Proof> {
+    const KIND: &'static str = "an array of proofs: \"signature\"";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let proof = |name: &Value| {
+            let known = [Proof::Signature, Proof::Grant, Proof::Confirmed];
+            let found = known.into_iter().find(|proof| name.as_str() == Some(proof.as_str()));
+            found.ok_or_else(|| format!("takes {}; {name} is no proof", Self::KIND))
+        };
+        value.as_array().ok_or_else(|| format!("takes {}", Self::KIND))?.iter().map(proof).collect()
+    }
+}
+
+/// Reads one `[[route]]`. `None` where mistakes leave no route; they are on record.
+pub(super) fn read(mut section: Section<'_>) -> Option<BoundRoute> {
+    let name: Option<String> = section.required("name", "Its name, as events, metrics and logs have it.");
+    let path: Option<String> = section.required("path", "The path that callbacks arrive on, such as `/oss/avatars`.");
+    let public_path: Option<String> = section.optional(
+        "public_path",
+        "The path that OSS calls and signs, where a proxy in front rewrites it. By default `path`.",
+    );
+    let buckets: Vec<String> = section.or("buckets", Value::Array(Vec::new()), "The buckets whose callbacks it takes; empty for any. Where the body names no bucket and this names exactly one, it is that.");
+    let bucket_from_header = section.or(
+        "bucket_from_header",
+        false,
+        "Whether the `x-oss-bucket` header may name the bucket where the body does not. Nobody signs it.",
+    );
+    let require: Vec<Proof> =
+        section.or("require", Value::Array(vec!["signature".into()]), "What must be proved about a callback.");
+    let fields: BTreeMap<String, String> = section
+        .optional(
+            "fields",
+            "From the event's field to the name that the callbackBody uses, such as `{ object = \"filename\" }`.",
+        )
+        .unwrap_or_default();
+    let subject = section.or(
+        "subject",
+        SubjectTemplate::DEFAULT,
+        "Where on the bus its events go: a literal prefix, then tokens that are literal or one `${NAME}`.",
+    );
+    let response: Option<Json> = section.optional(
+        "response",
+        "What the uploader gets: any JSON, in which `${NAME}` is filled in. By default `{\"Status\":\"OK\"}`.",
+    );
+    let responder = match response.map(|Json(answer)| Responder::new(&answer)) {
+        None => Responder::default(),
+        Some(Ok(responder)) => responder,
+        Some(Err(mistakes)) => {
+            for mistake in mistakes {
+                let key =
+                    if mistake.path.is_empty() { "response".to_owned() } else { format!("response.{}", mistake.path) };
+                section.mistake(&key, mistake.cause.to_string());
+            }
+            Responder::default()
+        }
+    };
+    let options = RouteOptions { name: name?, buckets, bucket_from_header, require, fields, subject };
+    let policy = Route::new(options).map_err(|mistakes| {
+        for mistake in mistakes {
+            section.mistake(key_of(&mistake), mistake.to_string());
+        }
+    });
+    Some(BoundRoute { policy: policy.ok()?, responder, path: path?, public_path })
+}
+
+fn key_of(mistake: &InvalidRoute) -> &'static str {
+    match mistake {
+        InvalidRoute::NoName => "name",
+        InvalidRoute::EmptyBucket => "buckets",
+        InvalidRoute::ProofUnavailable(_) => "require",
+        InvalidRoute::Field(_) => "fields",
+    }
+}

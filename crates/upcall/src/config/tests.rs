@@ -1,0 +1,158 @@
+use std::fmt::Write;
+
+use super::reader::{Default, Entry};
+use super::*;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new("/etc/upcall/upcall.toml"), text, std::iter::empty())
+}
+
+/// Names every table, so that every key is read.
+const EVERY_TABLE: &str = r#"
+    [gateway.forwarded_target]
+    header = "X-Original-URI"
+    from = ["127.0.0.1/32"]
+    [[keys.trusted]]
+    url = "http://127.0.0.1:9000/key.pem"
+    pem = """
+-----BEGIN PUBLIC KEY-----
+MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKs/JBGzwUB2aVht4crBx3oIPBLNsjGs
+C0fTXv+nvlmklvkcolvpvXLTjaxUHR3W9LXxQ2EHXAJfCB+6H2YF1k8CAwEAAQ==
+-----END PUBLIC KEY-----
+"""
+    [[route]]
+    name = "avatars"
+    path = "/oss/avatars"
+    [[consumer]]
+    name = "catalog"
+    sql = { url = "sqlite://catalog.db" }
+"#;
+
+#[test]
+fn defaults_hold_where_nothing_is_said() {
+    let config = parse(EVERY_TABLE).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.journal.folder, Path::new("/etc/upcall/./upcall-data"));
+    assert_eq!(config.consumers[0].options.batch_max.get(), 500);
+    let Sink::Sql(sql) = &config.consumers[0].sink;
+    assert_eq!(sql.url, "sqlite:///etc/upcall/catalog.db");
+    assert_eq!(config.summary(), "1 route, 1 consumer");
+}
+
+#[test]
+fn the_environment_lies_over_the_file() {
+    let variables = [("UPCALL_BUS__JOURNAL".to_owned(), "/var/lib/upcall".to_owned())];
+    let config = Config::parse(Path::new("upcall.toml"), EVERY_TABLE, variables.into_iter()).unwrap();
+    assert_eq!(config.journal.folder, Path::new("/var/lib/upcall"));
+    let variables =
+        [("UPCALL_GATEWAY__LISEN".to_owned(), "x".to_owned()), ("UPCALL_ROUTE__7__PATH".to_owned(), "/x".to_owned())];
+    let error = Config::parse(Path::new("upcall.toml"), EVERY_TABLE, variables.into_iter()).unwrap_err().to_string();
+    assert!(error.contains("gateway.lisen") && error.contains("UPCALL_ROUTE__7__PATH"), "{error}");
+}
+
+#[test]
+fn a_configuration_without_a_route_takes_nothing() {
+    let error = parse("").unwrap_err().to_string();
+    assert!(error.contains("route: is missing"), "{error}");
+}
+
+#[test]
+fn errors_never_show_a_secret() {
+    let text = EVERY_TABLE.replace("sqlite://catalog.db", "postgres://user:hunter2@host/db");
+    let error = parse(&text).unwrap_err().to_string();
+    assert!(error.contains("consumer[0].sql.url") && !error.contains("hunter2"), "{error}");
+}
+
+/// Writes the reference anew where it differs, and fails: the repaired file belongs in the commit.
+#[test]
+fn the_reference_lists_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/configuration.md");
+    let reader = Reader::new(Path::new("."));
+    // `journal` is read as a table, so that its keys are listed.
+    let mut document: Table = EVERY_TABLE.parse().unwrap();
+    document.insert("bus".to_owned(), "journal = {}".parse::<Table>().unwrap().into());
+    read(&reader, document);
+    let generated = reference(&reader.into_entries());
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(&generated) {
+        std::fs::write(&path, generated).unwrap();
+        panic!("{} was out of date and has been written anew: commit it", path.display());
+    }
+}
+
+fn reference(entries: &[Entry]) -> String {
+    let mut text = String::from(INTRODUCTION);
+    let mut section = None;
+    for entry in entries {
+        // `[[route]]` is read as `route[0]`.
+        let path = entry.path.replace("[0]", "");
+        let (table, key) = path.rsplit_once('.').unwrap_or(("", &path));
+        if entry.default == Default::Section {
+            let is_array = entry.kind == "array of tables";
+            let title = if is_array { format!("[[{path}]]") } else { format!("[{path}]") };
+            write!(text, "\n## `{title}`\n\n{}\n", entry.doc).unwrap();
+            section = None;
+            continue;
+        }
+        if section.as_deref() != Some(table) {
+            write!(text, "\n| key of `{table}` | takes | default | |\n|---|---|---|---|\n").unwrap();
+            section = Some(table.to_owned());
+        }
+        let default = match &entry.default {
+            Default::Required => "required".to_owned(),
+            Default::Absent | Default::Section => String::new(),
+            Default::Value(value) => format!("`{value}`"),
+        };
+        let cell = |text: &str| text.replace('|', "\\|");
+        writeln!(text, "| `{key}` | {} | {default} | {} |", cell(entry.kind), cell(entry.doc)).unwrap();
+    }
+    text
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Generated from the code by a test; change the code. -->
+
+One TOML file: `upcall serve -c upcall.toml`. `upcall check -c upcall.toml` reports every mistake at once, each with its
+place. A key that is not listed here is a mistake. Relative paths start at the file's folder. Durations and sizes carry
+their unit: `\"4500ms\"`, `\"7d\"`, `\"1MiB\"`.
+
+The environment lies over the file: `UPCALL_GATEWAY__LISTEN=0.0.0.0:80` is `listen` in `[gateway]`, and
+`UPCALL_ROUTE__0__PATH` is `path` of the first `[[route]]`. A value is read as TOML where it is valid TOML, and is a
+string otherwise.
+
+Strings with `${NAME}` are filled in from the event: `bucket`, `object`, `etag`, `size`, `mime_type`, `crc64`,
+`content_md5`, `image.width`, `image.height`, `image.format`, `operation`, `request_id`, `client_ip`, `vpc_id`, `route`,
+`bucket_from`, `origin`, `event.id`, `event.time`, `vars.NAME`, `extra.NAME`. A string that is one name and nothing else keeps the
+value's type (`\"${size}\"` is a number); a missing value is null there, and empty inside a longer string. `$${` is a
+literal `${`.
+
+A small configuration, whole:
+
+```toml
+[gateway]
+listen = \"0.0.0.0:8080\"
+admin  = \"127.0.0.1:9090\"
+
+[bus]
+journal = \"./upcall-data\"
+
+[[route]]
+name     = \"avatars\"
+path     = \"/oss/avatars\"
+buckets  = [\"examplebucket\"]
+fields   = { object = \"filename\" }
+response = { Status = \"OK\", url = \"https://cdn.example.com/${object}\", size = \"${size}\" }
+
+[[consumer]]
+name   = \"catalog\"
+filter = \"upcall.uploads.examplebucket.>\"
+sql    = { url = \"sqlite://catalog.db\", table = \"uploads\" }
+```
+";
+
+#[test]
+fn the_configuration_in_the_reference_is_valid() {
+    let (_, block) = INTRODUCTION.split_once("```toml\n").unwrap();
+    let (block, _) = block.split_once("```").unwrap();
+    parse(block).unwrap_or_else(|error| panic!("{error}"));
+}

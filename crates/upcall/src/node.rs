@@ -1,0 +1,127 @@
+//! A running Upcall: journal, consumers and gateway, started and stopped in their order.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+use upcall_bus::{Bus, SubscribeError};
+use upcall_bus_journal::Journal;
+use upcall_consumer::Consumer;
+use upcall_gateway::{Gateway, Observer, Options, ReadyCheck};
+use upcall_sink_sql::SqlSink;
+use upcall_telemetry::metrics::Metrics;
+use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
+
+use crate::config::{Config, Sink};
+use crate::gauges;
+
+/// Everything that a configuration names, built and bound, not yet running.
+pub(crate) struct Node {
+    journal: Journal,
+    consumers: Vec<(String, Consumer)>,
+    gateway: Gateway,
+}
+
+impl Node {
+    /// Opens the journal, binds the addresses, and puts the consumers together.
+    pub(crate) async fn build(config: Config, observer: Option<Observer>) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
+        let options = config.journal;
+        let journal =
+            tokio::task::spawn_blocking(|| Journal::open(options)).await?.context("the journal can't be opened")?;
+        gauges::of_journal(&metrics, &journal);
+
+        let fetcher: Option<Arc<dyn KeyFetcher>> = match config.keys.fetch {
+            true => Some(Arc::new(HttpsFetcher::new().context("keys could not be fetched over https")?)),
+            false => None,
+        };
+        // Whether the keys can be used was checked with the configuration.
+        let keys = Keys::new(config.keys.trusted, fetcher, &metrics).map_err(|mistakes| {
+            anyhow::anyhow!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })?;
+
+        let mut consumers = Vec::new();
+        for consumer in config.consumers {
+            let name = consumer.options.spec.name.to_string();
+            let sink = match consumer.sink {
+                Sink::Sql(options) => SqlSink::new(options).with_context(|| format!("consumer {name}"))?,
+            };
+            let consumer = Consumer::new(Arc::new(journal.clone()) as Arc<dyn Bus>, Arc::new(sink), consumer.options);
+            gauges::of_consumer(&metrics, &name, consumer.stats());
+            consumers.push((name, consumer));
+        }
+
+        let mut options = Options::new(config.gateway.listen, Verifier::new(keys, Arc::new(journal.clone())), metrics);
+        options.admin = Some(config.gateway.admin);
+        options.routes = config.routes;
+        options.original_target = config.gateway.original_target;
+        options.limits = config.gateway.limits;
+        options.shutdown = config.gateway.shutdown;
+        options.observer = observer;
+        options.ready_checks.push(journal_is_writable(&journal));
+        let gateway = Gateway::bind(options).await.context("the gateway can't start")?;
+        Ok(Self { journal, consumers, gateway })
+    }
+
+    /// The gateway, for its addresses.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Runs until `shutdown` turns true, then stops in order: no new callbacks, callbacks under way, consumers, journal.
+    pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
+        let Self { journal, consumers, gateway } = self;
+        let (stop_consumers, stopped) = watch::channel(false);
+        let mut running = JoinSet::new();
+        for (name, consumer) in consumers {
+            let stopped = stopped.clone();
+            running.spawn(async move { (name, consumer.run(turned_true(stopped)).await) });
+        }
+        let mut failure = None;
+        {
+            let mut gateway = std::pin::pin!(gateway.run(async move { drop(shutdown.wait_for(|stop| *stop).await) }));
+            loop {
+                tokio::select! {
+                    ended = &mut gateway => {
+                        if let Err(unfinished) = ended {
+                            warn!("{unfinished}");
+                        }
+                        break;
+                    }
+                    Some(ended) = running.join_next() => failure = failure.or(report(ended)),
+                }
+            }
+        }
+        // The receivers are gone where every consumer has ended already.
+        let _ = stop_consumers.send(true);
+        while let Some(ended) = running.join_next().await {
+            failure = failure.or(report(ended));
+        }
+        journal.close().await;
+        info!("stopped");
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+async fn turned_true(mut flag: watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = flag.wait_for(|flag| *flag).await;
+}
+
+/// Logs a consumer that ended for another reason than being told to. The gateway goes on: events are kept.
+fn report(ended: Result<(String, Result<(), SubscribeError>), tokio::task::JoinError>) -> Option<anyhow::Error> {
+    let failure = match ended {
+        Ok((_, Ok(()))) => return None,
+        Ok((name, Err(error))) => anyhow::Error::new(error).context(format!("consumer {name} has stopped")),
+        Err(error) => anyhow::Error::new(error).context("a consumer has stopped"),
+    };
+    error!("{failure:#}");
+    Some(failure)
+}
+
+fn journal_is_writable(journal: &Journal) -> ReadyCheck {
+    let journal = journal.clone();
+    ReadyCheck::new("journal", move || journal.fault().map_or(Ok(()), Err))
+}

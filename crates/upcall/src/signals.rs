@@ -1,0 +1,32 @@
+//! SIGTERM and SIGINT: the first asks for an ordered shutdown, the second ends the process at once.
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
+
+/// Exit status after a second signal, as shells have it for SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// A flag that turns true at the first signal.
+pub(crate) fn shutdown() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be caught")?;
+    let (flag, shutdown) = watch::channel(false);
+    tokio::spawn(async move {
+        for again in [false, true] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if again {
+                // The journal is made for being killed: what was answered is on disk.
+                std::process::exit(INTERRUPTED);
+            }
+            info!("shutting down; a second signal ends at once");
+            // Nobody may be left to be told.
+            let _ = flag.send(true);
+        }
+    });
+    Ok(shutdown)
+}

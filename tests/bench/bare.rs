@@ -1,0 +1,78 @@
+//! The servers that the gateway is compared with: as little as can be written with axum.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::routing::post;
+use upcall_bus::{Deadline, Message, Publisher};
+use upcall_bus_journal::{Journal, Options};
+use upcall_event::{Event, EventId, UploadCompleted};
+
+use crate::corpus::PATH;
+
+const ANSWER: &str = r#"{"Status":"OK"}"#;
+const BODY_BYTES_MAX: usize = 1 << 20;
+const BUDGET: Duration = Duration::from_millis(4500);
+
+/// (a) Answers a constant, without reading anything.
+pub fn constant(address: SocketAddr) -> anyhow::Result<()> {
+    serve(address, async || Ok(Router::new().route(PATH, post(async |body: Body| {
+        // The body is read, as every server must that keeps its connections.
+        let _ = to_bytes(body, BODY_BYTES_MAX).await;
+        ANSWER
+    }))))
+}
+
+/// (b) Stores an event of the gateway's size in the same journal, with an id out of the body, and verifies nothing.
+pub fn journal(address: SocketAddr, folder: &Path) -> anyhow::Result<()> {
+    serve(address, async || {
+        let journal = Journal::open(Options::new(folder)).context("the journal opens")?;
+        let state = Arc::new(Bare { journal, message: example()? });
+        Ok(Router::new().route(PATH, post(store)).with_state(state))
+    })
+}
+
+struct Bare {
+    journal: Journal,
+    message: Message,
+}
+
+async fn store(State(bare): State<Arc<Bare>>, request: Request) -> Result<&'static str, StatusCode> {
+    let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let id = body.last_chunk::<16>().ok_or(StatusCode::BAD_REQUEST)?;
+    let mut message = bare.message.clone();
+    message.event.id = EventId::from_bytes(*id);
+    let published = bare.journal.publish(message, Deadline::after(BUDGET)).await;
+    published.map(|_| ANSWER).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// An event as the gateway makes it of the corpus's bodies.
+fn example() -> anyhow::Result<Message> {
+    let data: UploadCompleted = serde_json::from_value(serde_json::json!({
+        "bucket": "examplebucket", "object": "exampledir/photos/00000000.jpg", "etag": "D8E8FCA2DC0F896FD7CB4CB0031BA249",
+        "size": 1_048_576, "mime_type": "image/jpeg", "crc64": "17834398232350201234",
+        "image": {"width": 200, "height": 278, "format": "jpg"}, "operation": "PutObject",
+        "request_id": "5CF3E7820000000000000000", "client_ip": "203.0.113.7", "vars": {"user": "42"}, "route": "bench",
+        "bucket_from": "body", "proof": ["signature"], "origin": "callback",
+    }))?;
+    let event = Event { id: EventId::from_bytes([0; 16]), time: "2026-01-01T00:00:00.123456789Z".parse()?, data };
+    Ok(Message { subject: "upcall.uploads.examplebucket.PutObject".parse()?, event })
+}
+
+fn serve(address: SocketAddr, router: impl AsyncFnOnce() -> anyhow::Result<Router>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        Ok(axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| {
+            // As the gateway does: an answer must not wait for an acknowledgement.
+            let _ = stream.set_nodelay(true);
+        }), router().await?).await?)
+    })
+}

@@ -1,0 +1,62 @@
+//! Figures of several rounds, and what is printed of them.
+
+use crate::load::Outcome;
+
+/// What one run came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    rate: f64,
+    p50_ms: f64,
+    p99_ms: f64,
+    memory_mb: f64,
+}
+
+impl Figures {
+    /// Of a load and the server's memory.
+    pub fn new(outcome: &Outcome, memory_mb: f64) -> Self {
+        Self { rate: outcome.rate, p50_ms: outcome.percentile_ms(0.5), p99_ms: outcome.percentile_ms(0.99), memory_mb }
+    }
+}
+
+/// The rounds of some subjects that were measured in turn.
+pub struct Report {
+    names: Vec<&'static str>,
+    rounds: Vec<Vec<Figures>>,
+}
+
+impl Report {
+    /// An empty report on these subjects.
+    pub fn new(names: Vec<&'static str>) -> Self {
+        Self { names, rounds: Vec::new() }
+    }
+
+    /// Adds a round: one run of each subject, in their order.
+    pub fn add(&mut self, figures: Vec<Figures>) {
+        self.rounds.push(figures);
+    }
+
+    /// Prints a table of all subjects, then the ratios of the rates of these pairs.
+    pub fn print(&self, ratios: &[(usize, usize)]) {
+        println!("| subject | answers/s | p50 ms | p99 ms | peak memory MB |\n|---|---|---|---|---|");
+        for (at, name) in self.names.iter().enumerate() {
+            let figure = |pick: fn(&Figures) -> f64, digits| self.spread(digits, |round| pick(&round[at]));
+            let (rate, memory) = (figure(|f| f.rate, 0), figure(|f| f.memory_mb, 1));
+            println!("| {name} | {rate} | {} | {} | {memory} |", figure(|f| f.p50_ms, 2), figure(|f| f.p99_ms, 2));
+        }
+        println!();
+        for (of, to) in ratios {
+            let ratio = self.spread(3, |round| round[*of].rate / round[*to].rate);
+            println!("rate of {} : rate of {} = {ratio}", self.names[*of], self.names[*to]);
+        }
+    }
+
+    /// Median, minimum and maximum over the rounds.
+    fn spread(&self, digits: usize, pick: impl Fn(&[Figures]) -> f64) -> String {
+        let mut values: Vec<f64> = self.rounds.iter().map(|round| pick(round)).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        match (values.first(), values.get(values.len() / 2), values.last()) {
+            (Some(min), Some(median), Some(max)) => format!("{median:.digits$} ({min:.digits$}–{max:.digits$})"),
+            _ => "no round".to_owned(),
+        }
+    }
+}

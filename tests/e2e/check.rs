@@ -1,0 +1,75 @@
+//! `upcall check`: every mistake at once, each with its place and its remedy.
+
+use std::process::{Command, Output};
+
+use upcall_tests::executable;
+use upcall_tests::signer::Signer;
+
+use crate::serve::configuration;
+
+fn check(configuration: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("upcall.toml");
+    std::fs::write(&file, configuration).unwrap();
+    Command::new(executable::path()).arg("check").arg("-c").arg(&file).output().unwrap()
+}
+
+#[test]
+fn a_valid_file_is_called_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configuration(folder.path(), &Signer::new(), "");
+    let output = Command::new(executable::path()).arg("check").arg("-c").arg(file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().join("journal").exists(), "checking starts nothing");
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_path() {
+    let output = check(
+        r#"
+        [gateway]
+        lisen = "0.0.0.0:8080"
+        deadline = "4.5"
+        body_max = 1000
+        [bus]
+        journal = { retention = { age = "week" } }
+        [[route]]
+        name = "avatars"
+        path = "oss/avatars"
+        response = { a = "${sise}" }
+        require = ["signatur"]
+        [[route]]
+        name = "avatars"
+        path = "/oss/other"
+        [[consumer]]
+        name = "a b"
+        filter = "a..b"
+        "#,
+    );
+    assert!(!output.status.success());
+    let report = String::from_utf8(output.stderr).unwrap();
+    for expected in [
+        "gateway.lisen: is not a known key; did you mean `listen`?",
+        "gateway.deadline:",
+        "gateway.body_max:",
+        "bus.journal.retention.age:",
+        "route[0].path:",
+        "route[0].response.a: ${sise} is no field of an event",
+        "route[0].require:",
+        "route[1].name:",
+        "consumer[0].name:",
+        "consumer[0].filter:",
+        "consumer[0]: has no sink",
+    ] {
+        assert!(report.contains(expected), "{expected:?} is missing in:\n{report}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_or_not_there_is_named() {
+    let output = check("[gateway\n");
+    let report = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && report.contains("upcall.toml") && report.contains("line 1"), "{report}");
+    let output = Command::new(executable::path()).args(["check", "-c", "nowhere.toml"]).output().unwrap();
+    assert!(!output.status.success() && String::from_utf8(output.stderr).unwrap().contains("nowhere.toml"));
+}
