@@ -190,6 +190,22 @@ mod tests {
     }
 
     proptest! {
+        /// Puts URLs together from right and wrong parts: taken if and only if every part is right.
+        #[test]
+        fn only_the_canonical_spelling_is_taken(
+            scheme in prop::sample::select(vec!["https://", "http://", "HTTPS://", "https:/", "https:\\\\", "//", "ftp://", "http://x@", "https:///"]),
+            host in prop::sample::select(vec![HOST, HOST, HOST, "Gosspublic.alicdn.com", "gosspublic.alicdn.com.", "gosspublic%2ealicdn.com", "evil.gosspublic.alicdn.com", "gosspublic.alicdn.co", "127.0.0.1"]),
+            port in prop::sample::select(vec!["", "", "", ":443", ":80", ":", ".", "@evil.example", "\\", "\t"]),
+            path in "(/[a-z_.]{1,4}){0,3}",
+            rest in prop::sample::select(vec!["", "", "", "?", "?x=1", "#", "#x", "%2e", " ", "\n", ";x", "@", "\\", "//"]),
+        ) {
+            let url = format!("{scheme}{host}{port}{path}{rest}");
+            let dots = path.split('/').any(|segment| matches!(segment, "." | ".."));
+            let right = matches!(scheme, "https://" | "http://") && host == HOST && port.is_empty()
+                && rest.is_empty() && !path.is_empty() && !dots;
+            prop_assert_eq!(parse(&url).is_ok(), right, "{:?}", url);
+        }
+
         /// Mutates the good URL at one place: only the path's name may differ.
         #[test]
         fn a_changed_host_is_another_host(at in 0..28_usize, with in any::<char>()) {
