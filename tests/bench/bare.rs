@@ -23,11 +23,16 @@ const BUDGET: Duration = Duration::from_millis(4500);
 
 /// (a) Answers a constant, without reading anything.
 pub fn constant(address: SocketAddr) -> anyhow::Result<()> {
-    serve(address, async || Ok(Router::new().route(PATH, post(async |body: Body| {
-        // The body is read, as every server must that keeps its connections.
-        let _ = to_bytes(body, BODY_BYTES_MAX).await;
-        ANSWER
-    }))))
+    serve(address, async || {
+        Ok(Router::new().route(
+            PATH,
+            post(async |body: Body| {
+                // The body is read, as every server must that keeps its connections.
+                let _ = to_bytes(body, BODY_BYTES_MAX).await;
+                ANSWER
+            }),
+        ))
+    })
 }
 
 /// (b) Stores an event of the gateway's size in the same journal, with an id out of the body, and verifies nothing.
@@ -70,9 +75,13 @@ fn serve(address: SocketAddr, router: impl AsyncFnOnce() -> anyhow::Result<Route
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        Ok(axum::serve(axum::serve::ListenerExt::tap_io(listener, |stream| {
-            // As the gateway does: an answer must not wait for an acknowledgement.
-            let _ = stream.set_nodelay(true);
-        }), router().await?).await?)
+        Ok(axum::serve(
+            axum::serve::ListenerExt::tap_io(listener, |stream| {
+                // As the gateway does: an answer must not wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+            }),
+            router().await?,
+        )
+        .await?)
     })
 }

@@ -85,7 +85,10 @@ fn compare(rounds: usize, duration: Duration) -> anyhow::Result<()> {
             report.add(figures);
         }
         let kind = if close { "a new connection for each callback, as OSS has it" } else { "kept connections" };
-        println!("\n{CONNECTIONS} connections, {kind}; {rounds} rounds of {} s, medians (minimum–maximum)\n", duration.as_secs());
+        println!(
+            "\n{CONNECTIONS} connections, {kind}; {rounds} rounds of {} s, medians (minimum–maximum)\n",
+            duration.as_secs()
+        );
         report.print(&[(2, 1), (2, 0), (1, 0)]);
     }
     Ok(())

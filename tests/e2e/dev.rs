@@ -11,8 +11,19 @@ fn the_printed_upload_is_answered_shown_tailed_and_stored() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("upcall-data");
     let data_text = data.to_str().unwrap();
-    let mut dev = Running::start(&["dev", "--data", data_text, "--oss", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
-    let mut upload = dev.wait_for("upload to paste", |line| line.trim_start().starts_with("curl ").then(|| line.to_owned()));
+    let mut dev = Running::start(&[
+        "dev",
+        "--data",
+        data_text,
+        "--oss",
+        "127.0.0.1:0",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
+    let mut upload =
+        dev.wait_for("upload to paste", |line| line.trim_start().starts_with("curl ").then(|| line.to_owned()));
     while upload.ends_with('\\') {
         let next = dev.wait_for("rest of the upload", |line| Some(line.to_owned()));
         upload = format!("{}{next}", upload.trim_end_matches('\\'));
@@ -25,7 +36,10 @@ fn the_printed_upload_is_answered_shown_tailed_and_stored() {
     let object = json["object"].as_str().unwrap().to_owned();
     dev.wait_for("line about the callback", |line| (line.contains(&object) && line.contains("200")).then_some(()));
 
-    let tail = Command::new(executable::path()).args(["tail", "--journal", data_text, "--no-follow", "--json"]).output().unwrap();
+    let tail = Command::new(executable::path())
+        .args(["tail", "--journal", data_text, "--no-follow", "--json"])
+        .output()
+        .unwrap();
     let event: serde_json::Value = serde_json::from_str(text(&tail).trim()).unwrap();
     assert_eq!(event["data"]["object"], object.as_str());
     assert_eq!(event["id"], json["id"]);

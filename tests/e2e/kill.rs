@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use upcall_tests::http::{exchange, wait_until};
@@ -104,7 +104,12 @@ fn count_by_request_id(database: &Path, query: &str) -> BTreeMap<String, u32> {
 
 /// Asks a database with SQLite's own command, as an operator would.
 fn sqlite(database: &Path, query: &str) -> String {
-    let output = Command::new("sqlite3").args(["-readonly", "-cmd", ".timeout 10000"]).arg(database).arg(query).output().unwrap();
+    let output = Command::new("sqlite3")
+        .args(["-readonly", "-cmd", ".timeout 10000"])
+        .arg(database)
+        .arg(query)
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{query}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -7,3 +7,4 @@ mod dev;
 mod full_disk;
 mod kill;
 mod serve;
+mod vectors;

@@ -21,7 +21,8 @@ impl Served {
     pub fn start(file: &Path) -> Self {
         let mut process = Running::start(&["serve", "-c", file.to_str().unwrap()]);
         let [callbacks, admin] = process.wait_for("line with its addresses", |line| {
-            let address = |name: &str| line.split(name).nth(1)?.split_whitespace().next()?.trim_matches('"').parse().ok();
+            let address =
+                |name: &str| line.split(name).nth(1)?.split_whitespace().next()?.trim_matches('"').parse().ok();
             Some([address("callbacks=")?, address("admin=")?])
         });
         Self { process, callbacks, admin }

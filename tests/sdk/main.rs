@@ -12,14 +12,23 @@ use upcall_tests::skip;
 #[test]
 fn the_python_sdk_uploads_and_sees_the_answer() {
     let python = std::env::var("UPCALL_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_sdk = Command::new(&python).args(["-c", "import oss2"]).output().is_ok_and(|output| output.status.success());
+    let has_sdk =
+        Command::new(&python).args(["-c", "import oss2"]).output().is_ok_and(|output| output.status.success());
     if !has_sdk {
         return skip("the official Python SDK: oss2 is not installed (tests/run installs it)");
     }
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let mut dev = Running::start(&[
-        "dev", "--data", data.to_str().unwrap(), "--oss", "127.0.0.1:0", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+        "dev",
+        "--data",
+        data.to_str().unwrap(),
+        "--oss",
+        "127.0.0.1:0",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
     ]);
     let address = |dev: &mut Running, name: &str| {
         dev.wait_for(name, |line| {
