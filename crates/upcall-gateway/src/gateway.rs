@@ -61,14 +61,6 @@ pub struct Unfinished {
     pub connections: usize,
 }
 
-impl Options {
-    /// Names every mistake in the routes, without binding anything.
-    #[must_use]
-    pub fn mistakes(&self) -> Vec<InvalidRoutes> {
-        RouteTable::new(self.routes.clone()).err().unwrap_or_default()
-    }
-}
-
 impl Gateway {
     /// Checks the options and binds the addresses. Nothing is bound before the options are right.
     ///

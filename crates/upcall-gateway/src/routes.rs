@@ -84,6 +84,14 @@ pub enum InvalidRoutes {
     },
 }
 
+/// Checks routes without binding anything.
+///
+/// # Errors
+/// With every mistake.
+pub fn check_routes(routes: Vec<RouteOptions>) -> Result<(), Vec<InvalidRoutes>> {
+    RouteTable::new(routes).map(drop)
+}
+
 impl RouteTable {
     /// Checks the routes.
     ///

@@ -1,0 +1,143 @@
+//! What operators see, and how the gateway shuts down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use upcall_gateway::{Gateway, ReadyCheck, Unfinished};
+
+use crate::support::{BODY, Behaviour, Connection, LONG, REQUEST_ID, callback, start};
+
+#[tokio::test]
+async fn readiness_names_each_component_and_its_reason() {
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let gateway = start(move |options| {
+        options.ready_checks.push(ReadyCheck::new("journal", move || {
+            if is_full.load(Ordering::SeqCst) { Err("the disk is full".to_owned()) } else { Ok(()) }
+        }));
+    })
+    .await;
+    assert_eq!(gateway.page("/live").await.status, 200);
+    let ready = gateway.page("/ready").await;
+    assert_eq!((ready.status, &ready.json()["ready"]), (200, &true.into()));
+    full.store(true, Ordering::SeqCst);
+    let unready = gateway.page("/ready").await;
+    assert_eq!(unready.status, 503);
+    let expected = serde_json::json!({ "ready": false, "components": [
+        { "name": "gateway", "ready": true, "reason": null },
+        { "name": "journal", "ready": false, "reason": "the disk is full" },
+    ] });
+    assert_eq!(unready.json(), expected);
+}
+
+#[tokio::test]
+async fn callbacks_are_counted_by_route_and_outcome() {
+    let gateway = start(|_| {}).await;
+    let forged = callback("/oss/avatars").replace("size=7", "size=8");
+    for _ in 0..3 {
+        gateway.send(callback("/oss/avatars")).await.assert_accepted();
+    }
+    gateway.behave(Behaviour::Duplicate);
+    gateway.send(callback("/oss/avatars")).await.assert_accepted();
+    gateway.send(forged).await.assert_error(403, "signature_mismatch");
+    gateway.send(callback("/none")).await.assert_error(404, "route_unknown");
+    gateway.send("nonsense\r\n\r\n").await.assert_error(400, "request_malformed");
+    let page = gateway.page("/metrics").await;
+    assert_eq!(page.status, 200);
+    let lines: Vec<&str> = page.body.lines().collect();
+    for expected in [
+        "upcall_callbacks_total{route=\"avatars\",outcome=\"accepted\"} 3",
+        "upcall_callbacks_total{route=\"avatars\",outcome=\"duplicate\"} 1",
+        "upcall_callbacks_total{route=\"avatars\",outcome=\"signature_mismatch\"} 1",
+        "upcall_callbacks_total{route=\"avatars\",outcome=\"bus_full\"} 0",
+        "upcall_callbacks_total{route=\"\",outcome=\"route_unknown\"} 1",
+        "upcall_callbacks_total{route=\"\",outcome=\"request_malformed\"} 1",
+        "upcall_callback_stage_duration_seconds_count{stage=\"publish\"} 4",
+        "upcall_callback_stage_duration_seconds_count{stage=\"total\"} 6",
+        "upcall_callbacks_in_flight 0",
+    ] {
+        assert!(lines.contains(&expected), "{expected} is missing in\n{}", page.body);
+    }
+}
+
+#[tokio::test]
+async fn refused_requests_are_shown_without_body_and_signature() {
+    let gateway = start(|_| {}).await;
+    let forged = callback("/oss/avatars").replace("size=7", "size=8");
+    gateway.send(&forged).await.assert_error(403, "signature_mismatch");
+    gateway.send("GET /none HTTP/1.1\r\nx-oss-request-id: a\tb\r\n\r\n").await.assert_error(404, "route_unknown");
+    let page = gateway.page("/rejections").await;
+    let (first, second) = (&page.json()[0], &page.json()[1]);
+    assert_eq!((&first["code"], &first["request_id"]), (&"route_unknown".into(), &"ab".into()));
+    assert_eq!((&second["code"], &second["route"]), (&"signature_mismatch".into(), &"avatars".into()));
+    assert_eq!((&second["request_id"], &second["bucket_header"]), (&REQUEST_ID.into(), &"examplebucket".into()));
+    let signature = forged.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap();
+    assert!(!page.body.contains(signature) && !page.body.contains(&BODY[..30]));
+}
+
+#[tokio::test]
+async fn an_unknown_admin_page_is_404() {
+    let gateway = start(|_| {}).await;
+    gateway.page("/oss/avatars").await.assert_error(404, "route_unknown");
+}
+
+#[tokio::test]
+async fn shutting_down_says_so_first_and_lets_callbacks_finish() {
+    let mut gateway = start(|options| {
+        options.shutdown.grace = Duration::from_millis(300);
+        options.limits.budget = Duration::from_secs(1);
+    })
+    .await;
+    gateway.behave(Behaviour::Hang);
+    let mut under_way = gateway.connect().await;
+    under_way.write(callback("/oss/avatars")).await;
+    gateway.bus.arrived.notified().await;
+    let mut idle = gateway.connect().await;
+    idle.write("GET /none HTTP/1.1\r\n\r\n").await;
+    idle.answer().await.assert_error(404, "route_unknown");
+
+    drop(gateway.stop.take());
+    let unready = loop {
+        let page = gateway.page("/ready").await;
+        if page.status != 200 {
+            break page;
+        }
+    };
+    assert_eq!(unready.json()["components"][0]["reason"], "it is shutting down");
+    // Within the grace, who did not notice is still served.
+    let mut late = Connection::open(gateway.address).await;
+    late.write("GET /none HTTP/1.1\r\n\r\n").await;
+    late.answer().await.assert_error(404, "route_unknown");
+
+    under_way.answer().await.assert_error(503, "bus_timeout");
+    idle.closed().await;
+    assert_eq!(timeout(LONG, gateway.task).await.unwrap().unwrap(), Ok(()));
+    assert!(TcpStream::connect(gateway.address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_callback_that_does_not_finish_does_not_keep_the_process() {
+    let mut gateway = start(|options| options.shutdown.drain = Duration::from_millis(50)).await;
+    gateway.behave(Behaviour::Hang);
+    let mut under_way = gateway.connect().await;
+    under_way.write(callback("/oss/avatars")).await;
+    gateway.bus.arrived.notified().await;
+    drop(gateway.stop.take());
+    assert_eq!(timeout(LONG, gateway.task).await.unwrap().unwrap(), Err(Unfinished { connections: 1 }));
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() {
+    let gateway = start(|_| {}).await;
+    let address = gateway.address;
+    let metrics = upcall_telemetry::metrics::Metrics::new();
+    let keys = upcall_verifier::Keys::new([], None, &metrics).unwrap();
+    let verifier = upcall_verifier::Verifier::new(keys, Arc::clone(&gateway.bus) as Arc<dyn upcall_bus::Publisher>);
+    let mut options = upcall_gateway::Options::new(address, verifier, metrics);
+    options.routes = vec![crate::support::route("avatars", "/oss/avatars", None)];
+    let error = Gateway::bind(options).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("{address} can't be listened on"));
+}
