@@ -59,6 +59,9 @@ async fn bare(events: &[Event], batch: usize) -> Result<f64, Failure> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
+        // As the sink has them: what is compared is the work, not the settings.
+        .pragma("cache_size", "-65536")
+        .pragma("wal_autocheckpoint", "8192")
         .disable_statement_logging()
         .connect()
         .await?;

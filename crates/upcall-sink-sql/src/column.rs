@@ -23,6 +23,8 @@ pub(crate) struct Column {
 pub(crate) enum Kind {
     Text,
     Integer,
+    /// A few bytes.
+    Bytes,
     /// JSON.
     Json,
     /// A moment, to the microsecond.

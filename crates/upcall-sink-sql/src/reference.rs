@@ -26,6 +26,7 @@ pub fn reference() -> String {
         let kind = match column.kind {
             Kind::Text => "text",
             Kind::Integer => "64-bit integer",
+            Kind::Bytes => "bytes",
             Kind::Json => "JSON, as text",
             Kind::Time => "time, as text",
         };
@@ -44,7 +45,7 @@ pub fn reference() -> String {
          does nothing, even if you have deleted or changed its row. Ids are forgotten {kept_days} days after \
          they were applied; keep that longer than your bus keeps events.\n\n\
          | column | type | holds |\n|---|---|---|\n\
-         | `event_id` | text | The event's id. |\n\
+         | `event_id` | 16 bytes | The event's id; `lower(hex(event_id))` is what `uploads` has. |\n\
          | `applied_at` | 64-bit integer | When it was applied, in Unix seconds. |\n\n\
          ## SQLite\n\n\
          The file is in WAL mode with `synchronous=FULL`: your readers and Upcall's writer do not hold each other up, \

@@ -16,6 +16,7 @@ impl Dialect {
         match (self, kind) {
             (Self::Sqlite, Kind::Text | Kind::Json | Kind::Time) => "TEXT",
             (Self::Sqlite, Kind::Integer) => "INTEGER",
+            (Self::Sqlite, Kind::Bytes) => "BLOB",
         }
     }
 
@@ -76,9 +77,9 @@ impl Statements {
     /// Creates the table of applied events and its index.
     pub(crate) fn create_applied(&self) -> [String; 2] {
         let (applied, suffix) = (self.applied(), self.dialect.key_only_suffix());
-        let (text, integer) = (self.dialect.column_type(Kind::Text), self.dialect.column_type(Kind::Integer));
+        let (bytes, integer) = (self.dialect.column_type(Kind::Bytes), self.dialect.column_type(Kind::Integer));
         let create = format!(
-            "CREATE TABLE IF NOT EXISTS \"{applied}\" (\n  event_id {text} NOT NULL PRIMARY KEY,\n  applied_at {integer} NOT NULL\n){suffix}"
+            "CREATE TABLE IF NOT EXISTS \"{applied}\" (\n  event_id {bytes} NOT NULL PRIMARY KEY,\n  applied_at {integer} NOT NULL\n){suffix}"
         );
         let index = format!("CREATE INDEX IF NOT EXISTS \"{applied}_applied_at\" ON \"{applied}\" (applied_at)");
         [create, index]
@@ -141,36 +142,6 @@ impl Statements {
     }
 }
 
-/// Sizes of statements with many rows. A few fixed sizes are prepared once each; any size would be prepared each time.
-const STEPS: [usize; 3] = [128, 16, 1];
-
-/// Cuts items into pieces of a few fixed sizes, largest first.
-pub(crate) fn pieces<T>(mut items: &[T]) -> impl Iterator<Item = &[T]> {
-    std::iter::from_fn(move || {
-        let step = STEPS.into_iter().find(|step| *step <= items.len())?;
-        let (piece, rest) = items.split_at(step);
-        items = rest;
-        Some(piece)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pieces_are_everything_in_order_and_of_few_sizes() {
-        for length in [0, 1, 15, 16, 17, 127, 128, 500, 1000] {
-            let items: Vec<usize> = (0..length).collect();
-            assert!(pieces(&items).all(|piece| STEPS.contains(&piece.len())));
-            assert_eq!(pieces(&items).flatten().copied().collect::<Vec<_>>(), items);
-        }
-    }
-
-    #[test]
-    fn the_largest_statement_fits_the_parameters_that_sqlite_takes() {
-        /// `SQLITE_MAX_VARIABLE_NUMBER` since 3.32.
-        const PARAMETERS_MAX: usize = 32_766;
-        assert!(STEPS[0] * COLUMNS.len() <= PARAMETERS_MAX);
-    }
-}
+/// The most rows of one statement: SQLite takes 32,766 parameters (`SQLITE_MAX_VARIABLE_NUMBER` since 3.32).
+pub(crate) const ROWS_MAX: usize = 1_000;
+const _: () = assert!(ROWS_MAX * COLUMNS.len() <= 32_766, "a statement has more parameters than SQLite takes");

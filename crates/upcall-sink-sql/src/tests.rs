@@ -141,11 +141,11 @@ async fn a_later_upload_wins_and_an_older_one_that_comes_late_does_not() {
 #[tokio::test]
 async fn a_batch_that_was_committed_and_not_acknowledged_has_no_second_effect() {
     let mut database = Database::new().await;
-    let batch: Vec<Published> = (1..=300).map(|number| upload(number, &number.to_string(), 0)).collect();
+    let batch: Vec<Published> = (1..=1_200).map(|number| upload(number, &number.to_string(), 0)).collect();
     apply(&database.ready_sink().await, &batch).await;
     database.execute("DELETE FROM uploads WHERE object < '2'").await;
     let left = database.winners().await;
-    let beyond: Vec<Published> = (301..=310).map(|number| upload(number, "beyond", 0)).collect();
+    let beyond: Vec<Published> = (1_201..=1_210).map(|number| upload(number, "beyond", 0)).collect();
     let again: Vec<Published> = batch.iter().chain(&beyond).cloned().collect();
     apply(&database.ready_sink().await, &again).await;
     let mut expected = left;
@@ -225,7 +225,7 @@ async fn batches_at_once_are_all_applied() {
 async fn old_ids_are_forgotten_and_young_ones_are_not() {
     let mut database = Database::new().await;
     apply(&database.ready_sink().await, &[upload(1, "a", 0), upload(2, "b", 0)]).await;
-    let aged = "UPDATE uploads_applied SET applied_at = unixepoch() - 91 * 86400 WHERE event_id IN (SELECT event_id FROM uploads WHERE object = 'a')";
+    let aged = "UPDATE uploads_applied SET applied_at = unixepoch() - 91 * 86400 WHERE lower(hex(event_id)) IN (SELECT event_id FROM uploads WHERE object = 'a')";
     database.execute(aged).await;
     apply(&database.ready_sink().await, &[upload(3, "c", 0)]).await;
     assert_eq!(database.count("uploads_applied").await, 2);
