@@ -153,6 +153,8 @@ mod tests {
         check(200, Some("0"), "", Err(CallbackFailure::LengthInvalid));
         check(200, Some("-1"), "", Err(CallbackFailure::LengthInvalid));
         check(200, Some("1048577"), "", Err(CallbackFailure::LengthTooLong));
+        let longest = format!("[{}]", " ".repeat(ANSWER_BYTES_MAX - 2));
+        check(200, Some("1048576"), &longest, Ok(()));
         check(200, Some("99999999999999999999999"), "", Err(CallbackFailure::LengthTooLong));
         check(200, Some("5"), "hello", Err(CallbackFailure::NotJson));
         check(200, Some("5"), "\u{feff}{}", Err(CallbackFailure::NotJson));

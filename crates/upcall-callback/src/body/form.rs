@@ -21,7 +21,8 @@ pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
 /// Reads a form template that OSS filled in as JSON: `filename="a/b.png"&size=5385&type=avatar`.
 ///
 /// A value in quotes is a JSON string, so an `&` inside it separates nothing. A bare value is JSON if it is a
-/// number, `true`, `false` or `null`, empty if nothing is there, and otherwise a constant of the template.
+/// number, `true`, `false` or `null`, empty if nothing is there, and otherwise a constant of the template. Doubled
+/// quotes are not repaired here: `a=""&b=""` are two empty values, and can't be one between doubled quotes as well.
 pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
     let mut fields = Fields::default();
     let mut repairs = vec![Repair::FormFilledAsJson];
@@ -31,11 +32,7 @@ pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
             .split_once('=')
             .filter(|(name, _)| !name.is_empty() && name.bytes().all(is_plain_name))
             .ok_or_else(|| BodyError::unreadable("it is neither a JSON object nor `name=value` pairs"))?;
-        let (value, behind) =
-            if value.starts_with('"') { json::string(value, &mut repairs)? } else { bare(name, value)? };
-        if value == "" {
-            refuse_second_pair(name, behind)?;
-        }
+        let (value, behind) = if value.starts_with('"') { json::string(value)? } else { bare(name, value)? };
         if value.is_null() {
             repairs.push(Repair::EmptyValue);
         }
@@ -47,17 +44,6 @@ pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
         };
     }
     Ok(Body { fields: fields.into_vec(), repairs })
-}
-
-/// Refuses an empty string whose quotes may as well open a doubled pair: `a=""&b=""` is what OSS makes of
-/// `a=${x:a}&b=${x:b}` with two empty values, and of `a="${x:a}"` with the value `&b=`.
-fn refuse_second_pair(name: &str, behind: &str) -> Result<(), BodyError> {
-    match behind.split_once('"') {
-        Some((_, rest)) if rest.starts_with('"') => {
-            Err(BodyError::unreadable(format!("the quotes behind {name:?} have more than one meaning")))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Refuses JSON that came as a form where a string may or may not have been percent-encoded.

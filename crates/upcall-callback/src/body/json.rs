@@ -22,10 +22,9 @@ pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
 }
 
 /// Reads a string at the start of `text`, and returns what stands behind it.
-pub(super) fn string<'t>(text: &'t str, repairs: &mut Vec<Repair>) -> Result<(Value, &'t str), BodyError> {
+pub(super) fn string(text: &str) -> Result<(Value, &str), BodyError> {
     let mut parser = Tolerant { rest: text, repairs: Vec::new() };
-    let value = parser.string()?;
-    repairs.append(&mut parser.repairs);
+    let value = parser.plain_string()?;
     Ok((Value::String(value), parser.rest))
 }
 
