@@ -1,7 +1,5 @@
 //! What a request is about: which bucket, which object, or the simulator itself.
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, Uri, header};
 use percent_encoding::percent_decode_str;
 
@@ -62,11 +60,8 @@ fn host(uri: &Uri, headers: &HeaderMap) -> String {
     }
 }
 
-/// The bucket that a host names. `None` if the host is an endpoint.
+/// The bucket that a host names. `None` if the host is an endpoint, or none that is known: then it is path style.
 fn bucket_of_host<'a>(host: &'a str, endpoints: &[String]) -> Option<&'a str> {
-    if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        return None;
-    }
     for endpoint in endpoints {
         if let Some(bucket) = host.strip_suffix(endpoint.as_str()).and_then(|rest| rest.strip_suffix('.')) {
             return Some(bucket);

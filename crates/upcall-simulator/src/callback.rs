@@ -72,7 +72,10 @@ pub(crate) enum Relayed {
 
 /// Reads which callback a request's headers or query ask for.
 pub(crate) fn of_request(exchange: &Exchange) -> Result<Option<Requested>, OssError> {
-    let by_header = (exchange.header("x-oss-callback"), exchange.header("x-oss-callback-var"));
+    let headers = &exchange.head.headers;
+    // What is not even text is refused like other text that is not Base64.
+    let by_name = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let by_header = (by_name("x-oss-callback"), by_name("x-oss-callback-var"));
     let by_query = (exchange.query("callback"), exchange.query("callback-var"));
     if by_header != (None, None) && by_query != (None, None) {
         return Err(refused(ParameterError::Twice));

@@ -6,10 +6,12 @@ use md5::{Digest, Md5};
 use rsa::pkcs8::DecodePublicKey;
 use rsa::{Pkcs1v15Sign, RsaPublicKey};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use upcall_callback::{CallbackRequest, PublicKey, Target};
-use upcall_simulator::CallbackOutcome;
+use upcall_simulator::{CallbackOutcome, Faults, Options, Simulator};
 
-use crate::support::{App, Harness, Message, callback, callback_to, ok};
+use crate::support::{App, Harness, Message, PATIENCE, callback, callback_to, ok, read_message};
 
 /// Every system variable and one custom one, as JSON.
 const EVERYTHING: &str = r#"{"bucket":${bucket},"object":${object},"etag":${etag},"size":${size},"mimeType":${mimeType},"crc64":${crc64},"contentMd5":${contentMd5},"vpcId":${vpcId},"clientIp":${clientIp},"reqId":${reqId},"operation":${operation},"user":${x:user}}"#;
@@ -110,8 +112,8 @@ async fn the_key_is_served_where_callbacks_say_and_survives_a_restart() {
     let served = simulator.send("GET", target, &[], b"").await;
     assert_eq!((served.status(), served.text()), (200, simulator.handle.public_key_pem()));
 
-    let options = upcall_simulator::Options::new(simulator.folder.path());
-    let again = upcall_simulator::Simulator::bind(options).await.unwrap();
+    let options = Options::new(simulator.folder.path());
+    let again = Simulator::bind(options).await.unwrap();
     assert_eq!(again.handle().public_key_pem(), simulator.handle.public_key_pem());
 }
 
@@ -158,6 +160,67 @@ async fn a_callback_is_reported() {
     assert_eq!((report.bucket.as_str(), report.object.as_str()), ("examplebucket", "dir/a.txt"));
     assert_eq!(report.request_id, answer.header("x-oss-request-id"));
     assert_eq!((report.url, report.outcome), (app.url("/cb"), CallbackOutcome::Answered { bytes: 2 }));
+}
+
+#[tokio::test]
+async fn an_uploader_that_goes_away_does_not_take_its_callback_along() {
+    let (simulator, app) = (Harness::start().await, App::answering(ok("{}")).await);
+    let mut reports = simulator.handle.reports();
+    simulator.handle.set_faults(Faults { delay_ms: 200, ..Faults::default() });
+    let mut stream = TcpStream::connect(simulator.address).await.unwrap();
+    let parameter = callback_to(&app.url("/"));
+    let request = format!(
+        "PUT /examplebucket/a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nx-oss-callback: {parameter}\r\n\r\nx"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let stored = async {
+        while !simulator.has("a").await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, stored).await.unwrap();
+    drop(stream);
+    let report = tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap();
+    assert_eq!((report.outcome, app.received().len()), (CallbackOutcome::Answered { bytes: 2 }, 1));
+}
+
+#[tokio::test]
+async fn an_upload_under_way_is_finished_before_the_shutdown_ends() {
+    let (folder, app) = (tempfile::tempdir().unwrap(), App::answering(ok("{}")).await);
+    let mut options = Options::new(folder.path());
+    options.faults.delay_ms = 200;
+    let simulator = Simulator::bind(options).await.unwrap();
+    let mut stream = TcpStream::connect(simulator.address().unwrap()).await.unwrap();
+    let request = format!(
+        "PUT /examplebucket/a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\nx-oss-callback: {}\r\n\r\n",
+        callback_to(&app.url("/"))
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(simulator.run(async move { drop(stopped.await) }));
+    // The simulator has begun with the upload when it asks for the body.
+    assert_eq!(read_message(&mut stream, true).await.status(), 100);
+    drop(stop);
+    stream.write_all(b"x").await.unwrap();
+    tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();
+    assert_eq!(app.received().len(), 1);
+    assert_eq!(read_message(&mut stream, false).await.text(), "{}");
+}
+
+#[tokio::test]
+async fn an_idle_client_does_not_hold_up_the_shutdown() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulator = Simulator::bind(Options::new(folder.path())).await.unwrap();
+    let address = simulator.address().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(simulator.run(async move { drop(stopped.await) }));
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    assert_eq!(read_message(&mut stream, false).await.status(), 200);
+    drop(stop);
+    // Far less than the time that requests under way are given.
+    tokio::time::timeout(std::time::Duration::from_secs(5), running).await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ async fn every_fault_of_the_parameter_is_named_and_nothing_is_stored() {
     let long = "The length of callback exceed max value.";
     for (parameter, message, ec) in [
         ("%%%".to_owned(), base64, "0007-00000002"),
+        ("ü".to_owned(), base64, "0007-00000002"),
         ("aGVsbG8=".to_owned(), json, "0007-00000003"),
         (but("callbackUrl", json!("")), url, "0007-00000004"),
         (but("callbackUrl", json!("ftp://example.com/")), url, "0007-00000004"),

@@ -13,56 +13,56 @@ use tokio::sync::oneshot;
 use upcall_simulator::{Handle, Options, Simulator};
 
 /// Longer than anything here takes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request or an answer, taken apart.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub(crate) struct Message {
     /// The first line.
-    pub line: String,
+    pub(crate) line: String,
     /// The headers in their order, names in lower case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
     /// The value of a header.
     #[track_caller]
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.optional(name).unwrap_or_else(|| panic!("no {name} in {self:?}"))
     }
 
     /// The value of a header that may be absent.
-    pub fn optional(&self, name: &str) -> Option<&str> {
+    pub(crate) fn optional(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
     /// The status of an answer.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// The target of a request.
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.line.split(' ').nth(1).unwrap()
     }
 
     /// The body as text.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         str::from_utf8(&self.body).unwrap()
     }
 
     /// The text of an XML element in the body.
     #[track_caller]
-    pub fn element(&self, name: &str) -> String {
+    pub(crate) fn element(&self, name: &str) -> String {
         let document = roxmltree::Document::parse(self.text()).unwrap();
         let node = document.descendants().find(|node| node.has_tag_name(name));
         node.unwrap_or_else(|| panic!("no {name} in {}", self.text())).text().unwrap_or_default().to_owned()
     }
 
     /// The texts of all XML elements of a name.
-    pub fn elements(&self, name: &str) -> Vec<String> {
+    pub(crate) fn elements(&self, name: &str) -> Vec<String> {
         let document = roxmltree::Document::parse(self.text()).unwrap();
         let nodes = document.descendants().filter(|node| node.has_tag_name(name));
         nodes.map(|node| node.text().unwrap_or_default().to_owned()).collect()
@@ -70,7 +70,7 @@ impl Message {
 }
 
 /// Reads one message whose length is given or whose end is the connection's.
-pub async fn read_message(stream: &mut (impl AsyncRead + Unpin), bodiless: bool) -> Message {
+pub(crate) async fn read_message(stream: &mut (impl AsyncRead + Unpin), bodiless: bool) -> Message {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.expect("the head is whole"));
@@ -93,21 +93,21 @@ pub async fn read_message(stream: &mut (impl AsyncRead + Unpin), bodiless: bool)
 }
 
 /// A simulator that runs until it is dropped.
-pub struct Harness {
-    pub address: SocketAddr,
-    pub handle: Handle,
-    pub folder: tempfile::TempDir,
+pub(crate) struct Harness {
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: Handle,
+    pub(crate) folder: tempfile::TempDir,
     _stop: oneshot::Sender<()>,
 }
 
 impl Harness {
     /// Starts a simulator with short times.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
     /// Starts a simulator with other options.
-    pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = Options::new(folder.path());
         change(&mut options);
@@ -119,7 +119,7 @@ impl Harness {
     }
 
     /// Sends a request in path style and reads the answer.
-    pub async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
+    pub(crate) async fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Message {
         let mut request =
             format!("{method} {target} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -137,40 +137,40 @@ impl Harness {
     }
 
     /// Uploads `hello` to `examplebucket` with a callback.
-    pub async fn put(&self, key: &str, callback: &str) -> Message {
+    pub(crate) async fn put(&self, key: &str, callback: &str) -> Message {
         self.send("PUT", &format!("/examplebucket/{key}"), &[("x-oss-callback", callback)], b"hello").await
     }
 
     /// Whether an object is there.
-    pub async fn has(&self, key: &str) -> bool {
+    pub(crate) async fn has(&self, key: &str) -> bool {
         self.send("HEAD", &format!("/examplebucket/{key}"), &[], b"").await.status() == 200
     }
 }
 
 /// Writes a callback parameter.
-pub fn callback(members: &Value) -> String {
+pub(crate) fn callback(members: &Value) -> String {
     STANDARD.encode(members.to_string())
 }
 
 /// Writes a callback parameter for URLs, with a usual body.
-pub fn callback_to(urls: &str) -> String {
+pub(crate) fn callback_to(urls: &str) -> String {
     callback(&json!({"callbackUrl": urls, "callbackBody": "bucket=${bucket}&object=${object}&reqId=${reqId}"}))
 }
 
 /// Words a JSON answer as an application server should.
-pub fn ok(json: &str) -> Vec<u8> {
+pub(crate) fn ok(json: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{json}", json.len()).into_bytes()
 }
 
 /// An application server that keeps what it is sent.
-pub struct App {
-    pub address: SocketAddr,
+pub(crate) struct App {
+    pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Message>>>,
 }
 
 impl App {
     /// Answers every request with these bytes. None at all means that it never answers.
-    pub async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+    pub(crate) async fn answering(answer: impl Into<Vec<u8>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::<Mutex<Vec<Message>>>::default();
@@ -184,7 +184,7 @@ impl App {
     }
 
     /// Answers one connection.
-    pub async fn serve(
+    pub(crate) async fn serve(
         mut stream: impl AsyncRead + AsyncWrite + Unpin,
         received: Arc<Mutex<Vec<Message>>>,
         answer: Vec<u8>,
@@ -202,12 +202,12 @@ impl App {
     }
 
     /// A URL of this server.
-    pub fn url(&self, target: &str) -> String {
+    pub(crate) fn url(&self, target: &str) -> String {
         format!("http://{}{target}", self.address)
     }
 
     /// What it was sent so far.
-    pub fn received(&self) -> Vec<Message> {
+    pub(crate) fn received(&self) -> Vec<Message> {
         self.received.lock().unwrap().clone()
     }
 }
