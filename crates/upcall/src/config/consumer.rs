@@ -84,11 +84,19 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Consumer> {
         20,
         "How often an event may fail before it becomes a dead letter. An outage of the target counts as no attempt.",
     );
-    let deliver_timeout = section.or("deliver_timeout", "30s", "How long one batch may take.");
+    let deliver_timeout: Duration = section.or("deliver_timeout", "30s", "How long one batch may take.");
     let drain_timeout =
         section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");
     let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
     let sink = read_sink(&mut section);
+    if let Some(Sink::Sql(sql)) = &sink
+        && sql.statement_timeout >= deliver_timeout
+    {
+        section.mistake(
+            "sql.statement_timeout",
+            "is not below the consumer's `deliver_timeout`: a slow database would cost events their attempts",
+        );
+    }
     let spec = ConsumerSpec { name: name?, filter, start };
     let defaults = upcall_consumer::Options::new(spec);
     let options = upcall_consumer::Options {
