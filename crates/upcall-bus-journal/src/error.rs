@@ -102,3 +102,47 @@ pub(crate) fn publish_kind(error: &rusqlite::Error) -> PublishErrorKind {
         _ => PublishErrorKind::Unavailable,
     }
 }
+
+/// A failure of a whole transaction, told to everybody who took part in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault<K> {
+    pub(crate) kind: K,
+    cause: Option<Cause>,
+}
+
+/// What was underneath, shared.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Cause(std::sync::Arc<str>);
+
+impl Cause {
+    pub(crate) fn new(error: &dyn std::error::Error) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let message = error.to_string();
+            // `rusqlite` repeats its source in its own message.
+            if !text.contains(&message) {
+                text = format!("{text}: {message}");
+            }
+            source = error.source();
+        }
+        Self(text.into())
+    }
+}
+
+impl<K> Fault<K> {
+    pub(crate) fn new(kind: K, cause: Cause) -> Self {
+        Self { kind, cause: Some(cause) }
+    }
+
+    pub(crate) fn source(self) -> Option<Source> {
+        self.cause.map(Into::into)
+    }
+}
+
+impl<K> From<K> for Fault<K> {
+    fn from(kind: K) -> Self {
+        Self { kind, cause: None }
+    }
+}

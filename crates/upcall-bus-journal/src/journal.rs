@@ -1,19 +1,43 @@
 //! The handle.
 
+use std::fmt;
 use std::sync::Arc;
+use std::thread;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 use upcall_bus::{
     Bus, ConsumerSpec, Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt, SubscribeError,
     SubscribeErrorKind, Subscription,
 };
 
-use crate::{OpenError, Options, ReadError, Status};
+use crate::queue::{Publication, Request};
+use crate::reader::{Reader, last_sequence};
+use crate::schema::DATABASE;
+use crate::subscription::JournalSubscription;
+use crate::writer::{Shared, Writer};
+use crate::{OpenError, Options, ReadError, Status, database, lock};
 
-/// The embedded bus. A clone is the same journal.
-#[derive(Debug, Clone)]
+/// What an event may take as JSON: far more than any callback, which the gateway limits, far less than the memory.
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// The embedded bus. A clone is the same journal, which stays open until the last clone and the last subscription are
+/// gone, or it is closed.
+#[derive(Clone)]
 pub struct Journal {
-    options: Arc<Options>,
+    handle: Arc<Handle>,
+}
+
+/// What keeps the writer at work.
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.queue.close();
+    }
 }
 
 impl Journal {
@@ -22,13 +46,26 @@ impl Journal {
     /// # Errors
     /// If another process has it open, or its files are foreign, newer or damaged.
     pub fn open(options: Options) -> Result<Self, OpenError> {
-        Ok(Self { options: Arc::new(options) })
+        let lock = lock::lock(&options.folder)?;
+        let db = database::open(&options.folder)?;
+        let last = last_sequence(&db).map_err(|source| OpenError::database(options.folder.join(DATABASE), source))?;
+        let shared = Arc::new(Shared::new(options, last));
+        let writer = Writer::new(Arc::clone(&shared), lock, last);
+        let folder = shared.options.folder.clone();
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.run(db))
+            .map_err(|source| OpenError::Io { path: folder, source })?;
+        Ok(Self { handle: Arc::new(Handle { shared }) })
     }
 
     /// Why the last attempt to write failed; `None` while the journal takes events. Cheap.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        None
+        if self.handle.shared.queue.is_closed() {
+            return Some("the journal is closed".to_owned());
+        }
+        self.handle.shared.fault().map(|cause| cause.to_string())
     }
 
     /// Tells how the journal and its consumers are doing. Reads files: not for a thread that must not block.
@@ -36,7 +73,8 @@ impl Journal {
     /// # Errors
     /// If the journal can't be read.
     pub fn status(&self) -> Result<Status, ReadError> {
-        let reader = crate::Reader::open(&self.options.folder).map_err(|source| ReadError { source: source.into() })?;
+        let folder = &self.handle.shared.options.folder;
+        let reader = Reader::open(folder).map_err(|source| ReadError { source: source.into() })?;
         Ok(Status {
             fault: self.fault(),
             last_sequence: reader.last_sequence()?,
@@ -46,19 +84,76 @@ impl Journal {
     }
 
     /// Takes no more, makes durable what was taken, and gives the files free. Returns when that is done.
-    pub async fn close(&self) {}
+    ///
+    /// # Cancel safety
+    /// Dropping the future only stops the waiting.
+    pub async fn close(&self) {
+        let mut finished = self.handle.shared.finished.subscribe();
+        self.handle.shared.queue.close();
+        // The sender lives as long as we do.
+        let _ = finished.wait_for(|finished| *finished).await;
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn execute(&self, sql: &str) {
+        let (done, executed) = oneshot::channel();
+        assert!(self.handle.shared.queue.request(Request::Execute(sql.to_owned(), done)).is_ok());
+        executed.await.unwrap();
+    }
 }
 
 #[async_trait]
 impl Publisher for Journal {
-    async fn publish(&self, _message: Message, _deadline: Deadline) -> Result<Receipt, PublishError> {
-        Err(PublishErrorKind::Unavailable.into())
+    async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
+        if deadline.has_passed() {
+            return Err(PublishErrorKind::Timeout.into());
+        }
+        // Made here, in the caller's task, so that the one writer has less to do.
+        let payload = String::from_utf8(message.event.to_structured())
+            .map_err(|source| PublishError { kind: PublishErrorKind::Rejected, source: Some(source.into()) })?;
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(PublishErrorKind::Rejected.into());
+        }
+        let (done, answer) = oneshot::channel();
+        self.handle.shared.queue.publish(Publication {
+            id: message.event.id,
+            subject: message.subject.as_str().to_owned(),
+            payload,
+            deadline: deadline.instant(),
+            done,
+        })?;
+        match timeout_at(deadline.instant().into(), answer).await {
+            Ok(Ok(Ok(receipt))) => Ok(receipt),
+            Ok(Ok(Err(fault))) => Err(PublishError { kind: fault.kind, source: fault.source() }),
+            // The writer drops a publication whose time is up, and all of them when it ends.
+            Ok(Err(_)) if !deadline.has_passed() => Err(PublishErrorKind::Unavailable.into()),
+            Ok(Err(_)) | Err(_) => Err(PublishErrorKind::Timeout.into()),
+        }
     }
 }
 
 #[async_trait]
 impl Bus for Journal {
-    async fn subscribe(&self, _consumer: &ConsumerSpec) -> Result<Box<dyn Subscription>, SubscribeError> {
-        Err(SubscribeErrorKind::Unavailable.into())
+    async fn subscribe(&self, consumer: &ConsumerSpec) -> Result<Box<dyn Subscription>, SubscribeError> {
+        let closed = || SubscribeError::from(SubscribeErrorKind::Closed);
+        let (done, answer) = oneshot::channel();
+        let request = Request::Subscribe { spec: consumer.clone(), done };
+        self.handle.shared.queue.request(request).map_err(|_| closed())?;
+        let lease = answer
+            .await
+            .map_err(|_| closed())?
+            .map_err(|fault| SubscribeError { kind: fault.kind, source: fault.source() })?;
+        let folder = self.handle.shared.options.folder.clone();
+        let reader = tokio::task::spawn_blocking(move || Reader::open(&folder))
+            .await
+            .map_err(|_| closed())?
+            .map_err(|error| SubscribeError { kind: SubscribeErrorKind::Unavailable, source: Some(error.into()) })?;
+        Ok(Box::new(JournalSubscription::new(Arc::clone(&self.handle), lease, reader.into_connection())))
+    }
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").field("options", &self.handle.shared.options).finish_non_exhaustive()
     }
 }

@@ -1,12 +1,22 @@
 //! The embedded bus: a durable log in SQLite.
 
 mod clock;
+mod database;
 mod error;
+mod fetch;
 mod journal;
+mod lock;
 mod options;
+mod plan;
+mod queue;
 mod reader;
+mod retention;
 mod schema;
+mod session;
+mod statements;
 mod status;
+mod subscription;
+mod writer;
 
 pub use error::{OpenError, ReadError};
 pub use journal::Journal;

@@ -193,6 +193,10 @@ impl Reader {
             .sum()
     }
 
+    pub(crate) fn into_connection(self) -> Connection {
+        self.db
+    }
+
     fn oldest_unsettled(&self, consumer: &str, filter: &str, floor: u64) -> Result<Option<i64>, ReadError> {
         let retried: Option<i64> = self
             .db
@@ -266,11 +270,9 @@ impl Tail {
 
 /// The newest sequence that was ever given out, whether its event is still there or not.
 pub(crate) fn last_sequence(db: &Connection) -> rusqlite::Result<u64> {
-    db.query_row(
-        "SELECT max(sequence_removed, coalesce((SELECT max(sequence) FROM event), 0)) FROM state",
-        (),
-        |row| row.get(0),
-    )
+    db.query_row("SELECT max(sequence_removed, coalesce((SELECT max(sequence) FROM event), 0)) FROM state", (), |row| {
+        row.get(0)
+    })
 }
 
 fn select(row: &Row<'_>, filter: &SubjectFilter) -> rusqlite::Result<Option<StoredEvent>> {

@@ -42,7 +42,7 @@ CREATE TABLE dead_letter (
     attempts INTEGER NOT NULL,
     died_at INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX dead_letter_consumer ON dead_letter (consumer);
+CREATE UNIQUE INDEX dead_letter_consumer ON dead_letter (consumer, sequence);
 
 CREATE TABLE state (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -1,0 +1,199 @@
+//! What a subscription reads: returned deliveries, due retries, and new events, with a connection of its own.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::oneshot;
+use upcall_bus::Settlement;
+use upcall_event::{Event, Subject};
+
+use crate::clock;
+use crate::queue::{Request, SettleRequest};
+use crate::session::{AHEAD_MAX, Session, next_due};
+use std::sync::Arc;
+
+/// How many rows one fetch reads at most, so that a filter that selects little holds no snapshot for long.
+const SCAN_MAX: usize = 1_024;
+/// What the payloads of one fetch take in memory, about.
+const FETCH_BYTES_MAX: usize = 8 << 20;
+
+/// An event that was read for a consumer.
+pub(crate) struct Fetched {
+    pub(crate) sequence: u64,
+    pub(crate) attempt: u32,
+    pub(crate) subject: Subject,
+    pub(crate) event: Event,
+}
+
+struct Row {
+    sequence: u64,
+    attempt: u32,
+    subject: String,
+    payload: String,
+}
+
+impl Row {
+    fn read(row: &rusqlite::Row<'_>, attempt: u32) -> rusqlite::Result<Self> {
+        Ok(Self { sequence: row.get(0)?, attempt, subject: row.get(1)?, payload: row.get(2)? })
+    }
+}
+
+/// Reads up to `max` events that are due for a consumer: the returned ones, then the retries, then new ones, of which
+/// none is newer than `last`. Only one fetch runs at a time for a session.
+pub(crate) fn fetch(db: &Connection, session: &Arc<Session>, last: u64, max: usize) -> rusqlite::Result<Vec<Fetched>> {
+    let mut rows = returned(db, session, max)?;
+    if rows.len() < max {
+        rows.extend(retries(db, session, max - rows.len())?);
+    }
+    if rows.len() < max {
+        rows.extend(news(db, session, last, max - rows.len())?);
+    }
+    let readable = rows.into_iter().filter_map(|row| {
+        match (row.subject.parse(), Event::from_structured(row.payload.as_bytes())) {
+            (Ok(subject), Ok(event)) => Some(Fetched { sequence: row.sequence, attempt: row.attempt, subject, event }),
+            (_, Err(error)) => {
+                bury(session, &row, format!("the journal's row is no event: {error}"));
+                None
+            }
+            (Err(error), _) => {
+                bury(session, &row, error.to_string());
+                None
+            }
+        }
+    });
+    Ok(readable.collect())
+}
+
+fn returned(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<Vec<Row>> {
+    let wanted: Vec<(u64, u32)> = session.lock().returned.iter().take(max).map(|(s, a)| (*s, *a)).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut statement = db.prepare("SELECT sequence, subject, payload FROM event WHERE sequence = ?1")?;
+    let mut rows = Vec::with_capacity(wanted.len());
+    for (sequence, attempt) in &wanted {
+        rows.push(statement.query_row([sequence], |row| Row::read(row, *attempt)).optional()?);
+    }
+    let mut state = session.lock();
+    for ((sequence, _), row) in wanted.iter().zip(&rows) {
+        state.returned.remove(sequence);
+        if row.is_none() {
+            // Retention was told to take what is unsettled.
+            state.fresh.remove(sequence);
+            state.retried.remove(sequence);
+        }
+    }
+    Ok(rows.into_iter().flatten().collect())
+}
+
+fn retries(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<Vec<Row>> {
+    let now = clock::now_ms();
+    // What is settled while we read has still its old row in our snapshot, so that what was held before we began
+    // counts as held. A retry that is committed while we read sets `next_due` after we have cleared it.
+    let held: BTreeSet<u64> = {
+        let mut state = session.lock();
+        if state.next_due.is_none_or(|due| due > now) {
+            return Ok(Vec::new());
+        }
+        let held: BTreeSet<u64> = state.fresh.union(&state.retried).copied().collect();
+        let room = session.in_flight_max.saturating_sub(state.in_flight());
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        state.next_due = None;
+        held
+    };
+    let read = || {
+        let mut statement = db.prepare(
+            "SELECT event.sequence, subject, payload, attempts FROM retry JOIN event USING (sequence)
+             WHERE consumer = ?1 AND due_at <= ?2 ORDER BY due_at",
+        )?;
+        let mut rows = statement.query(params![session.name, now])?;
+        let (mut found, mut more) = (Vec::new(), false);
+        while let Some(row) = rows.next()? {
+            if held.contains(&row.get(0)?) {
+                continue;
+            }
+            if found.len() == max {
+                more = true;
+                break;
+            }
+            let attempts: u32 = row.get(3)?;
+            found.push(Row::read(row, attempts.saturating_add(1))?);
+        }
+        let next = if more { Some(now) } else { next_due(db, &session.name, now)? };
+        Ok((found, next))
+    };
+    match read() {
+        Ok((mut found, next)) => {
+            let mut state = session.lock();
+            state.due_by(next);
+            found.sort_by_key(|row| row.sequence);
+            state.retried.extend(found.iter().map(|row| row.sequence));
+            Ok(found)
+        }
+        Err(error) => {
+            session.lock().due_by(Some(now));
+            Err(error)
+        }
+    }
+}
+
+fn news(db: &Connection, session: &Session, last: u64, max: usize) -> rusqlite::Result<Vec<Row>> {
+    let (scanned, room) = {
+        let state = session.lock();
+        if state.ahead.len() >= AHEAD_MAX {
+            return Ok(Vec::new());
+        }
+        (state.scanned, session.in_flight_max.saturating_sub(state.in_flight()).min(max))
+    };
+    let mut statement = db.prepare(
+        "SELECT sequence, subject, payload FROM event WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![scanned, last, SCAN_MAX])?;
+    let (mut found, mut bytes, mut seen, mut to) = (Vec::new(), 0, 0, scanned);
+    let mut state_now = session.lock();
+    // Rows above the floor that are settled or wait for a retry: known from before, and not changed by others.
+    let ahead: BTreeSet<u64> = state_now.ahead.range(scanned + 1..).copied().collect();
+    drop(state_now);
+    loop {
+        if found.len() >= room || bytes >= FETCH_BYTES_MAX {
+            break;
+        }
+        let Some(row) = rows.next()? else {
+            if seen < SCAN_MAX {
+                to = to.max(last);
+            }
+            break;
+        };
+        seen += 1;
+        to = row.get(0)?;
+        let selected = row.get_ref(1)?.as_str().is_ok_and(|text| {
+            // Text that is no subject was put there by hand; it is fetched, and becomes a dead letter.
+            text.parse::<Subject>().map_or(true, |subject| session.filter.matches(&subject))
+        });
+        if selected && !ahead.contains(&to) {
+            let row = Row::read(row, 1)?;
+            bytes += row.payload.len();
+            found.push(row);
+        }
+    }
+    state_now = session.lock();
+    state_now.fresh.extend(found.iter().map(|row| row.sequence));
+    state_now.scanned = state_now.scanned.max(to);
+    Ok(found)
+}
+
+/// Puts aside what somebody has spoilt by hand: it can't be delivered.
+fn bury(session: &Arc<Session>, row: &Row, reason: String) {
+    let (done, _) = oneshot::channel();
+    let request = SettleRequest {
+        session: Arc::clone(session),
+        sequence: row.sequence,
+        attempt: row.attempt,
+        settlement: Settlement::DeadLetter { reason },
+        due_at: 0,
+        done,
+    };
+    let _ = session.queue.request(Request::Settle(request));
+}

@@ -1,0 +1,169 @@
+//! What waits for the writer. Publications are bounded; settlements are, too, by what consumers hold at once.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, SettleErrorKind, Settlement, SubscribeErrorKind};
+use upcall_event::EventId;
+
+use crate::error::Fault;
+use crate::session::{Lease, Session};
+
+/// What the payloads of waiting publications take in memory at most.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// What one transaction takes at most: enough to make an fsync cheap, not so much that it makes others wait.
+const GROUP_MAX: usize = 1_024;
+const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// An event on its way into the journal.
+pub(crate) struct Publication {
+    pub(crate) id: EventId,
+    pub(crate) subject: String,
+    pub(crate) payload: String,
+    pub(crate) deadline: Instant,
+    pub(crate) done: oneshot::Sender<Result<Receipt, Fault<PublishErrorKind>>>,
+}
+
+/// Anything else that the writer does, in the order in which it was asked.
+pub(crate) enum Request {
+    Settle(SettleRequest),
+    Subscribe {
+        spec: ConsumerSpec,
+        done: oneshot::Sender<Result<Lease, Fault<SubscribeErrorKind>>>,
+    },
+    /// The subscription has scanned past events that its filter does not select.
+    Advance(Arc<Session>),
+    Release(Arc<Session>),
+    #[cfg(test)]
+    Execute(String, oneshot::Sender<()>),
+}
+
+/// A delivery's settlement.
+pub(crate) struct SettleRequest {
+    pub(crate) session: Arc<Session>,
+    pub(crate) sequence: u64,
+    pub(crate) attempt: u32,
+    pub(crate) settlement: Settlement,
+    /// For a retry: when, in milliseconds since 1970.
+    pub(crate) due_at: i64,
+    pub(crate) done: oneshot::Sender<Result<(), Fault<SettleErrorKind>>>,
+}
+
+/// What the writer does next.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) publications: Vec<Publication>,
+    pub(crate) requests: Vec<Request>,
+    /// Nothing comes after this.
+    pub(crate) closed: bool,
+}
+
+/// What waits for the writer.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    news: Condvar,
+    publications_max: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    publications: Vec<Publication>,
+    bytes: usize,
+    requests: Vec<Request>,
+    writer_waits: bool,
+    closed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(publications_max: usize) -> Self {
+        Self { waiting: Mutex::default(), news: Condvar::new(), publications_max }
+    }
+
+    pub(crate) fn publish(&self, publication: Publication) -> Result<(), PublishErrorKind> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(PublishErrorKind::Unavailable);
+        }
+        let bytes = waiting.bytes + publication.payload.len();
+        if waiting.publications.len() >= self.publications_max || bytes > QUEUE_BYTES_MAX {
+            return Err(PublishErrorKind::Busy);
+        }
+        waiting.bytes = bytes;
+        waiting.publications.push(publication);
+        self.wake(waiting);
+        Ok(())
+    }
+
+    /// Puts a request in the queue; gives it back once the queue is closed.
+    pub(crate) fn request(&self, request: Request) -> Result<(), Request> {
+        let mut waiting = self.lock();
+        if waiting.closed {
+            return Err(request);
+        }
+        waiting.requests.push(request);
+        self.wake(waiting);
+        Ok(())
+    }
+
+    /// Takes nothing more. What is in it is still done.
+    pub(crate) fn close(&self) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        self.wake(waiting);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Takes what waits, or waits for this long until something does.
+    pub(crate) fn take(&self, work: &mut Work, wait: Duration) {
+        let mut waiting = self.lock();
+        if waiting.is_empty() && !waiting.closed {
+            waiting.writer_waits = true;
+            let still_empty = |waiting: &mut Waiting| waiting.is_empty() && !waiting.closed;
+            waiting =
+                self.news.wait_timeout_while(waiting, wait, still_empty).unwrap_or_else(PoisonError::into_inner).0;
+            waiting.writer_waits = false;
+        }
+        std::mem::swap(&mut work.requests, &mut waiting.requests);
+        waiting.take_group(&mut work.publications);
+        work.closed = waiting.closed && waiting.is_empty();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A wake-up is a system call; a writer that is at work looks by itself.
+    fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let wake = std::mem::take(&mut waiting.writer_waits);
+        drop(waiting);
+        if wake {
+            self.news.notify_one();
+        }
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.publications.is_empty() && self.requests.is_empty()
+    }
+
+    fn take_group(&mut self, group: &mut Vec<Publication>) {
+        if self.publications.len() <= GROUP_MAX && self.bytes <= GROUP_BYTES_MAX {
+            self.bytes = 0;
+            return std::mem::swap(group, &mut self.publications);
+        }
+        let mut bytes = 0;
+        let fits = |publication: &&Publication| {
+            bytes += publication.payload.len();
+            bytes <= GROUP_BYTES_MAX
+        };
+        // A single one that is larger goes alone.
+        let count = self.publications.iter().take(GROUP_MAX).take_while(fits).count().max(1);
+        group.extend(self.publications.drain(..count));
+        self.bytes -= group.iter().map(|publication| publication.payload.len()).sum::<usize>();
+    }
+}
