@@ -1,6 +1,8 @@
 //! The callback of an upload: asked for, sent, reported.
 
+mod head;
 mod send;
+mod single;
 mod tls;
 
 use std::sync::Arc;
@@ -9,21 +11,20 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use jiff::Timestamp;
-use md5::{Digest, Md5};
+use http::HeaderMap;
 use upcall_callback::{
     CallbackFailure, CallbackParameter, CallbackUrl, CallbackVars, ParameterError, Target, UploadFacts, render_body,
 };
 
+pub use single::{SendError, Sent, SingleCallback};
 pub(crate) use tls::Tls;
 
 use crate::error::OssError;
 use crate::exchange::Exchange;
 use crate::faults::{Corruption, Faults};
-use crate::object::http_date;
 use crate::report::{CallbackOutcome, CallbackReport};
 use crate::simulator::Shared;
+use head::Head;
 use send::Call;
 
 /// A callback that an uploader asked for, in a form that can be sent.
@@ -177,37 +178,16 @@ fn compose(shared: &Shared, job: &Job, url: &CallbackUrl, corrupt: Option<Corrup
             signature = STANDARD.encode(bytes);
         }
     }
-    let host = parameter.host.as_deref().unwrap_or_else(|| url.authority());
-    let length = body.len().to_string();
-    let content_md5 = STANDARD.encode(Md5::digest(&body));
-    let date = http_date(Timestamp::now());
-    let key_url = STANDARD.encode(&shared.key_url);
-    let owner = shared.options.owner.as_str();
-    let mut headers = HeaderMap::new();
-    for (name, value) in [
-        ("host", host),
-        ("connection", "close"),
-        ("content-length", &length),
-        ("authorization", &signature),
-        ("content-md5", &content_md5),
-        ("content-type", parameter.body_type.as_str()),
-        ("date", &date),
-        ("user-agent", "aliyun-oss-callback"),
-        ("x-oss-additional-headers", ""),
-        ("x-oss-bucket", &job.facts.bucket),
-        ("x-oss-owner", owner),
-        ("x-oss-pub-key-url", &key_url),
-        ("x-oss-request-id", &job.facts.request_id),
-        ("x-oss-requester", owner),
-        ("x-oss-signature-version", "1.0"),
-        ("x-oss-tag", "CALLBACK"),
-    ] {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-    debug_assert!(headers.contains_key(header::HOST));
-    (headers, body.into())
+    let head = Head {
+        host: parameter.host.as_deref().unwrap_or_else(|| url.authority()),
+        authorization: &signature,
+        body_type: parameter.body_type,
+        bucket: &job.facts.bucket,
+        request_id: &job.facts.request_id,
+        owner: &shared.options.owner,
+        key_url: &shared.key_url,
+    };
+    (head.headers(&body), body.into())
 }
 
 /// Changes one bit in the middle: what was a letter stays one, mostly.

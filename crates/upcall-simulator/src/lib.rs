@@ -31,6 +31,7 @@ mod store;
 mod upload;
 mod xml;
 
+pub use callback::{SendError, Sent, SingleCallback};
 pub use faults::{Corruption, Faults};
 pub use options::{BindError, Credentials, HttpsTrust, Options};
 pub use report::{CallbackOutcome, CallbackReport};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, dev, serve, tail};
+use crate::command::{check, dev, serve, sign, tail};
 
 /// Turns OSS upload callbacks into events that applications can trust.
 ///
@@ -32,6 +32,7 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Tail(tail::Arguments),
+    Sign(sign::Arguments),
 }
 
 /// Parses the command line, runs the command, and reports its failure.
@@ -41,6 +42,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("upcall: {error:#}");

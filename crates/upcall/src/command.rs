@@ -3,4 +3,5 @@
 pub(crate) mod check;
 pub(crate) mod dev;
 pub(crate) mod serve;
+pub(crate) mod sign;
 pub(crate) mod tail;

@@ -34,9 +34,21 @@ pub(super) struct Call<'a> {
     pub(super) stall: Duration,
 }
 
+/// An answer whose body is still to be read.
+pub(super) struct Answer {
+    pub(super) response: http::Response<Incoming>,
+    /// Reads the connection; ends with the answer, whichever way that goes.
+    pub(super) _driver: JoinSet<hyper::Result<()>>,
+}
+
 impl Call<'_> {
     /// Sends the callback and judges the answer as OSS does. It has no time limit of its own.
     pub(super) async fn send(self, tls: &Tls) -> Result<Bytes, CallbackFailure> {
+        judge(self.open(tls).await?).await
+    }
+
+    /// Sends the callback and waits for the answer's head. It has no time limit of its own.
+    pub(super) async fn open(self, tls: &Tls) -> Result<Answer, CallbackFailure> {
         let stream = connect(self.url.host(), self.url.port()).await?;
         if self.url.is_https() {
             let stream = tls.connect(self.url.host(), self.sni, stream).await;
@@ -49,7 +61,7 @@ impl Call<'_> {
     async fn exchange(
         self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> Result<Bytes, CallbackFailure> {
+    ) -> Result<Answer, CallbackFailure> {
         let Self { url, headers, body, stall, .. } = self;
         let frames = stream::once(async move {
             tokio::time::sleep(stall).await;
@@ -61,16 +73,16 @@ impl Call<'_> {
         *request.headers_mut() = headers;
 
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
-        // Ends with this function, whichever way that goes.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
-        judge(answer).await
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        Ok(Answer { response, _driver: driver })
     }
 }
 
-async fn judge(answer: http::Response<Incoming>) -> Result<Bytes, CallbackFailure> {
-    let (head, mut body) = answer.into_parts();
+async fn judge(answer: Answer) -> Result<Bytes, CallbackFailure> {
+    let Answer { response, _driver } = answer;
+    let (head, mut body) = response.into_parts();
     let content_length = head.headers.get(header::CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default());
     let head = AnswerHead { status: head.status.as_u16(), content_length };
     let length = check_answer_head(head)?;

@@ -46,8 +46,8 @@ pub(crate) struct Arguments {
 
 /// The bucket that is there from the start.
 const BUCKET: &str = "examplebucket";
-/// What is logged beside the lines about callbacks.
-const LOG_FILTER: &str = "warn";
+/// What is logged. Refused callbacks have their lines already.
+const LOG_FILTER: &str = "warn,upcall_gateway=error";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     upcall_telemetry::log::start(Format::Human, LOG_FILTER)?;
