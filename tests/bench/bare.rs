@@ -22,7 +22,7 @@ const BODY_BYTES_MAX: usize = 1 << 20;
 const BUDGET: Duration = Duration::from_millis(4500);
 
 /// (a) Answers a constant, without reading anything.
-pub fn constant(address: SocketAddr) -> anyhow::Result<()> {
+pub(crate) fn constant(address: SocketAddr) -> anyhow::Result<()> {
     serve(address, async || {
         Ok(Router::new().route(
             PATH,
@@ -36,7 +36,7 @@ pub fn constant(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// (b) Stores an event of the gateway's size in the same journal, with an id out of the body, and verifies nothing.
-pub fn journal(address: SocketAddr, folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn journal(address: SocketAddr, folder: &Path) -> anyhow::Result<()> {
     serve(address, async || {
         let journal = Journal::open(Options::new(folder)).context("the journal opens")?;
         let state = Arc::new(Bare { journal, message: example()? });

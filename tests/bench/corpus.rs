@@ -11,20 +11,20 @@ use base64::engine::general_purpose::STANDARD;
 use upcall_callback::{PrivateKey, Target};
 
 /// The path that is called.
-pub const PATH: &str = "/oss/bench";
+pub(crate) const PATH: &str = "/oss/bench";
 /// The URL that the callbacks name their key by. Nothing is fetched: the gateway is told the key.
-pub const KEY_URL: &str = "http://bench.invalid/key.pem";
+pub(crate) const KEY_URL: &str = "http://bench.invalid/key.pem";
 
 /// Signed callbacks and the key that they are signed with.
-pub struct Corpus {
+pub(crate) struct Corpus {
     /// The public key, for the gateway's configuration.
-    pub public_key_pem: String,
+    pub(crate) public_key_pem: String,
     signatures: Vec<String>,
 }
 
 impl Corpus {
     /// Takes `count` callbacks out of a file in this folder, or signs them and writes it: signing takes long.
-    pub fn load(folder: &Path, count: usize) -> anyhow::Result<Self> {
+    pub(crate) fn load(folder: &Path, count: usize) -> anyhow::Result<Self> {
         let (key_path, signatures_path) = (folder.join("key.pem"), folder.join("signatures.txt"));
         let read = std::fs::read_to_string(&key_path).ok().zip(std::fs::read_to_string(&signatures_path).ok());
         if let Some((key, signatures)) = read {
@@ -44,7 +44,7 @@ impl Corpus {
     }
 
     /// The requests, whole, as they go over the wire.
-    pub fn requests(&self, close: bool) -> Arc<Vec<Vec<u8>>> {
+    pub(crate) fn requests(&self, close: bool) -> Arc<Vec<Vec<u8>>> {
         let connection = if close { "close" } else { "keep-alive" };
         let key_url = STANDARD.encode(KEY_URL);
         let request = |(number, authorization): (usize, &String)| {

@@ -11,31 +11,31 @@ use tokio::task::JoinSet;
 
 /// How a load is put on.
 #[derive(Debug, Clone, Copy)]
-pub struct Load {
+pub(crate) struct Load {
     /// Where to.
-    pub target: SocketAddr,
+    pub(crate) target: SocketAddr,
     /// Connections at a time.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// Whether a connection serves one request, as OSS does it.
-    pub close: bool,
+    pub(crate) close: bool,
     /// For how long, unless the requests run out before.
-    pub duration: Duration,
+    pub(crate) duration: Duration,
 }
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Answers with status 200 per second.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Answers with another status, and connections that broke.
-    pub failures: usize,
+    pub(crate) failures: usize,
     /// The time from the first byte sent (with `close`: from connecting) to the last byte received, ascending.
     latencies_us: Vec<u32>,
 }
 
 impl Outcome {
     /// The latency that this share of the answers stayed within, in milliseconds.
-    pub fn percentile_ms(&self, share: f64) -> f64 {
+    pub(crate) fn percentile_ms(&self, share: f64) -> f64 {
         let last = self.latencies_us.len().saturating_sub(1);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index below the length")]
         let at = (last as f64 * share).round() as usize;
@@ -44,7 +44,7 @@ impl Outcome {
 }
 
 /// Sends each request once, on one thread, until the time is over or none is left.
-pub fn run(load: Load, requests: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<Outcome> {
+pub(crate) fn run(load: Load, requests: &Arc<Vec<Vec<u8>>>) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let next = Arc::new(AtomicUsize::new(0));

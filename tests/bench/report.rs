@@ -4,7 +4,7 @@ use crate::load::Outcome;
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy)]
-pub struct Figures {
+pub(crate) struct Figures {
     rate: f64,
     p50_ms: f64,
     p99_ms: f64,
@@ -13,30 +13,30 @@ pub struct Figures {
 
 impl Figures {
     /// Of a load and the server's memory.
-    pub fn new(outcome: &Outcome, memory_mb: f64) -> Self {
+    pub(crate) fn new(outcome: &Outcome, memory_mb: f64) -> Self {
         Self { rate: outcome.rate, p50_ms: outcome.percentile_ms(0.5), p99_ms: outcome.percentile_ms(0.99), memory_mb }
     }
 }
 
 /// The rounds of some subjects that were measured in turn.
-pub struct Report {
+pub(crate) struct Report {
     names: Vec<&'static str>,
     rounds: Vec<Vec<Figures>>,
 }
 
 impl Report {
     /// An empty report on these subjects.
-    pub fn new(names: Vec<&'static str>) -> Self {
+    pub(crate) fn new(names: Vec<&'static str>) -> Self {
         Self { names, rounds: Vec::new() }
     }
 
     /// Adds a round: one run of each subject, in their order.
-    pub fn add(&mut self, figures: Vec<Figures>) {
+    pub(crate) fn add(&mut self, figures: Vec<Figures>) {
         self.rounds.push(figures);
     }
 
     /// Prints a table of all subjects, then the ratios of the rates of these pairs.
-    pub fn print(&self, ratios: &[(usize, usize)]) {
+    pub(crate) fn print(&self, ratios: &[(usize, usize)]) {
         println!("| subject | answers/s | p50 ms | p99 ms | peak memory MB |\n|---|---|---|---|---|");
         for (at, name) in self.names.iter().enumerate() {
             let figure = |pick: fn(&Figures) -> f64, digits| self.spread(digits, |round| pick(&round[at]));

@@ -11,15 +11,15 @@ use anyhow::{Context, bail};
 const START_MAX: Duration = Duration::from_secs(10);
 
 /// A running server; it ends when this is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
     /// Starts a server and waits until it accepts connections.
-    pub fn start(command: &mut Command, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command, address: SocketAddr) -> anyhow::Result<Self> {
         let child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn();
         let mut server = Self { child: child.with_context(|| format!("{command:?} does not start"))?, address };
         let begin = Instant::now();
@@ -36,7 +36,7 @@ impl Server {
     }
 
     /// The most memory that the process has had resident so far, in MB. Source: `VmHWM` of proc(5).
-    pub fn peak_memory_mb(&self) -> anyhow::Result<f64> {
+    pub(crate) fn peak_memory_mb(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(Path::new("/proc").join(self.child.id().to_string()).join("status"))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in proc")?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;

@@ -8,17 +8,17 @@ use upcall_tests::executable::Running;
 use upcall_tests::signer::Signer;
 
 /// A gateway that serves, with its addresses.
-pub struct Served {
+pub(crate) struct Served {
     process: Running,
     /// Where it takes callbacks.
-    pub callbacks: SocketAddr,
+    pub(crate) callbacks: SocketAddr,
     /// Where it answers operators.
-    pub admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Served {
     /// Starts `upcall serve -c FILE` and waits until it is ready.
-    pub fn start(file: &Path) -> Self {
+    pub(crate) fn start(file: &Path) -> Self {
         let mut process = Running::start(&["serve", "-c", file.to_str().unwrap()]);
         let [callbacks, admin] = process.wait_for("line with its addresses", |line| {
             let address =
@@ -28,21 +28,21 @@ impl Served {
         Self { process, callbacks, admin }
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.process.terminate()
     }
 }
 
 /// Writes a configuration with one route and one SQLite consumer into a folder; `more` is added at its end.
-pub fn configuration(folder: &Path, signer: &Signer, more: &str) -> PathBuf {
+pub(crate) fn configuration(folder: &Path, signer: &Signer, more: &str) -> PathBuf {
     let file = folder.join("upcall.toml");
     let text = format!(
         "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\n[bus]\njournal = \"./journal\"\n\n{keys}\n\
