@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use upcall_telemetry::metrics::CONTENT_TYPE as METRICS_TYPE;
 
@@ -27,15 +31,22 @@ pub(crate) struct Admin {
 /// The admin pages.
 pub(crate) fn router(admin: Admin) -> Router {
     Router::new()
-        .route("/live", get(async || answer::json(StatusCode::OK, br#"{"live":true}"#.to_vec())))
+        .route("/live", get(async || page(StatusCode::OK, br#"{"live":true}"#.to_vec())))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/rejections", get(rejections))
         .fallback(async || {
             let kind = ErrorKind::Request(RequestErrorKind::RouteUnknown);
             answer::error(kind, "there are /live, /ready, /metrics and /rejections", &answer::own_request_id())
+                .map(Body::new)
         })
         .with_state(Arc::new(admin))
+}
+
+/// Answers a request for an admin page.
+pub(crate) async fn answer(router: Router, request: Request<Incoming>) -> Response {
+    let service = TowerToHyperService::new(router);
+    service.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
 }
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
@@ -51,7 +62,7 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         .map(|(name, result)| json!({ "name": name, "ready": result.is_ok(), "reason": result.err() }))
         .collect();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    answer::json(status, json!({ "ready": is_ready, "components": components }).to_string().into_bytes())
+    page(status, json!({ "ready": is_ready, "components": components }).to_string().into_bytes())
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
@@ -64,11 +75,15 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         }
         Err(_panic) => {
             let kind = ErrorKind::Request(RequestErrorKind::Internal);
-            answer::error(kind, kind.message(), &answer::own_request_id())
+            answer::error(kind, kind.message(), &answer::own_request_id()).map(Body::new)
         }
     }
 }
 
 async fn rejections(State(admin): State<Arc<Admin>>) -> Response {
-    answer::json(StatusCode::OK, admin.shared.rejections.to_json().to_string().into_bytes())
+    page(StatusCode::OK, admin.shared.rejections.to_json().to_string().into_bytes())
+}
+
+fn page(status: StatusCode, json: Vec<u8>) -> Response {
+    answer::json(status, json).map(Body::new)
 }

@@ -2,27 +2,26 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::body::Body;
-use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
 use serde_json::json;
 
 use crate::error::{ErrorKind, RequestErrorKind};
 
 /// An answer with a JSON body.
-pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response {
+pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
     let mut response = Response::new(());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    response.map(|()| Body::from(Bytes::from(body)))
+    response.map(|()| Full::new(Bytes::from(body)))
 }
 
 /// An answer that says what went wrong.
-pub(crate) fn error(kind: ErrorKind, message: &str, request_id: &str) -> Response {
+pub(crate) fn error(kind: ErrorKind, message: &str, request_id: &str) -> Response<Full<Bytes>> {
     let mut response = json(kind.status(), error_json(kind, message, request_id));
     if kind == ErrorKind::Request(RequestErrorKind::MethodNotAllowed) {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));

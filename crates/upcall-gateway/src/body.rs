@@ -1,16 +1,15 @@
 //! Reading a request's body, as it came, within bounds.
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
+use hyper::body::{Body, Incoming};
 use tokio::time::timeout_at;
 use upcall_bus::Deadline;
 
 use crate::error::RequestErrorKind;
 
 /// Reads the whole body. One that says that it is too long is not read at all.
-pub(crate) async fn read(mut body: Body, bytes_max: usize, deadline: Deadline) -> Result<Bytes, RequestErrorKind> {
+pub(crate) async fn read(mut body: Incoming, bytes_max: usize, deadline: Deadline) -> Result<Bytes, RequestErrorKind> {
     let is_too_long = |length: usize| length > bytes_max;
     if usize::try_from(body.size_hint().lower()).map_or(true, is_too_long) {
         return Err(RequestErrorKind::BodyTooLarge);

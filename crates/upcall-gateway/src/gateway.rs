@@ -27,7 +27,8 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Takes callbacks in. Bound, it does not accept yet; [`Gateway::run`] does.
 pub struct Gateway {
     callbacks: Listener,
-    admin: Option<Listener>,
+    shared: Arc<Shared>,
+    admin: Option<(Listener, Router)>,
     local_addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     accepting: Arc<AtomicBool>,
@@ -92,29 +93,29 @@ impl Gateway {
         let admin = admin.map(|(_, socket)| {
             let pages =
                 Admin { shared: Arc::clone(&shared), checks: options.ready_checks, accepting: Arc::clone(&accepting) };
-            Listener {
+            let listener = Listener {
                 socket,
-                router: admin::router(pages),
                 http: listener::http(&Limits::default()),
                 connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
                 counts: None,
                 on_error: Arc::new(|_| {}),
-            }
+            };
+            (listener, admin::router(pages))
         });
+        let errors = Arc::clone(&shared);
         let callbacks = Listener {
             socket: callbacks,
-            router: Router::new().fallback(callback::answer).with_state(Arc::clone(&shared)),
             http: listener::http(&limits),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             counts: Some(Arc::clone(&shared)),
             on_error: Arc::new(move |kind| {
                 if kind == RequestErrorKind::TooManyConnections {
-                    shared.measures.metrics.connections_refused.inc();
+                    errors.measures.metrics.connections_refused.inc();
                 }
-                shared.measures.outcomes(None).count_error(ErrorKind::Request(kind));
+                errors.measures.outcomes(None).count_error(ErrorKind::Request(kind));
             }),
         };
-        Ok(Self { callbacks, admin, local_addr, admin_addr, accepting, shutdown: options.shutdown })
+        Ok(Self { callbacks, shared, admin, local_addr, admin_addr, accepting, shutdown: options.shutdown })
     }
 
     /// Where callbacks arrive; tells the port where the options left it open.
@@ -135,16 +136,18 @@ impl Gateway {
     /// # Errors
     /// If requests did not finish in time. Their connections end with the runtime.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Unfinished> {
-        let Self { callbacks, admin, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
+        let Self { callbacks, shared, admin, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
         let (stop_admin, admin_stops) = oneshot::channel::<()>();
-        let admin = admin.map(|admin| {
-            tokio::spawn(admin.run(async {
+        let admin = admin.map(|(listener, router)| {
+            let answer = move |_, request| admin::answer(router.clone(), request);
+            tokio::spawn(listener.run(answer, async {
                 // Either way it is time.
                 let _ = admin_stops.await;
             }))
         });
+        let answer = move |peer, request| callback::answer(Arc::clone(&shared), peer, request);
         let graceful = callbacks
-            .run(async {
+            .run(answer, async {
                 shutdown.await;
                 accepting.store(false, Ordering::Relaxed);
                 if grace > Duration::ZERO {

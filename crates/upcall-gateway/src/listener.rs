@@ -7,19 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::answer;
-use crate::callback::{Peer, Shared};
+use crate::callback::Shared;
 use crate::error::{ErrorKind, RequestErrorKind};
 use crate::options::Limits;
 use crate::raw::AlwaysJson;
@@ -29,10 +27,11 @@ const BACKLOG: u32 = 4096;
 /// How long accepting rests after an error such as too many open files, which does not go away by itself.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// Serves one listener.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
-    pub(crate) router: Router,
     pub(crate) http: http1::Builder,
     pub(crate) connections: Arc<Semaphore>,
     /// Counts connections; absent for the admin listener.
@@ -56,14 +55,25 @@ pub(crate) fn http(limits: &Limits) -> http1::Builder {
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.head_time)
         .max_header_size(limits.head_bytes_max)
+        // An answer is short: copying it behind its head costs less than two buffers.
+        .writev(false)
         // A client that closes its sending side, as some do behind the request, still gets its answer.
         .half_close(true);
     http
 }
 
 impl Listener {
-    /// Accepts until `stop`, and gives back what is needed to wait for the connections that are left.
-    pub(crate) async fn run(self, stop: impl Future<Output = ()>) -> GracefulShutdown {
+    /// Accepts until `stop`, has requests answered, and gives back what is needed to wait for the connections that are
+    /// left.
+    pub(crate) async fn run<F, B>(
+        self,
+        answer: impl Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static,
+        stop: impl Future<Output = ()>,
+    ) -> GracefulShutdown
+    where
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let graceful = GracefulShutdown::new();
         tokio::pin!(stop);
         loop {
@@ -73,7 +83,7 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.serve(stream, peer, &graceful),
+                Ok((stream, peer)) => self.serve(stream, peer, answer.clone(), &graceful),
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     tracing::error!(%error, "could not accept a connection");
@@ -83,20 +93,28 @@ impl Listener {
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: SocketAddr, graceful: &GracefulShutdown) {
+    fn serve<F, B>(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        answer: impl Fn(SocketAddr, Request<Incoming>) -> F + Send + 'static,
+        graceful: &GracefulShutdown,
+    ) where
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             (self.on_error)(RequestErrorKind::TooManyConnections);
             // Written if the socket takes it at once, which a new one does; then it closes.
-            let _ = stream.try_write(&answer::error_bytes(ErrorKind::Request(RequestErrorKind::TooManyConnections)));
+            let _ =
+                stream.try_write(&crate::answer::error_bytes(ErrorKind::Request(RequestErrorKind::TooManyConnections)));
             return;
         };
         // An error means that the connection is gone already.
         let _ = stream.set_nodelay(true);
-        let router = TowerToHyperService::new(self.router.clone());
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            let answer = router.call(request.map(Body::new));
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        let service = service_fn(move |request| {
+            let answer = answer(peer, request);
+            async move { Ok::<_, Infallible>(answer.await) }
         });
         let io = AlwaysJson::new(TokioIo::new(stream), Arc::clone(&self.on_error));
         let connection = graceful.watch(self.http.serve_connection(io, service));

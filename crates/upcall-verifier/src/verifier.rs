@@ -65,7 +65,8 @@ impl Verifier {
             return Ok(unverified.verify(key)?);
         }
         let Some(url) = unverified.key_url() else { return Err(Refusal::SignatureMismatch) };
-        let key = self.keys.fetch(url, deadline).await.map_err(Refusal::KeyUnavailable)?;
+        // Boxed: it is rare, and would make the future of every callback larger.
+        let key = Box::pin(self.keys.fetch(url, deadline)).await.map_err(Refusal::KeyUnavailable)?;
         Ok(unverified.verify(&key)?)
     }
 

@@ -1,5 +1,7 @@
 //! Callbacks in, published events out, with real signatures.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -132,12 +134,13 @@ async fn a_genuine_callback_is_published_with_what_was_proved() {
 
 #[tokio::test]
 async fn whatever_is_changed_on_the_way_is_refused() {
-    let spoilt = |spoil: fn(&mut Callback)| {
+    type Spoil = fn(&mut Callback);
+    let spoilt = |spoil: Spoil| {
         let mut callback = Callback::new("bucket=b&object=a.png");
         spoil(&mut callback);
         callback
     };
-    let cases: [(&str, fn(&mut Callback)); 10] = [
+    let cases: [(&str, Spoil); 10] = [
         ("signature_mismatch", |callback| callback.body.push('&')),
         ("signature_mismatch", |callback| callback.target = "/oss/avatars?a=2"),
         ("signature_mismatch", |callback| callback.target = "/oss/avatars"),

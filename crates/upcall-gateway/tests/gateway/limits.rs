@@ -34,8 +34,10 @@ async fn a_body_that_does_not_arrive_in_time_is_408() {
     let gateway = start(|options| options.limits.body_time = SOON).await;
     let mut connection = gateway.connect().await;
     let request = callback("/oss/avatars");
+    let begin = Instant::now();
     connection.write(&request[..request.len() - 1]).await;
     connection.answer().await.assert_error(408, "body_timeout");
+    assert!(begin.elapsed() < Duration::from_secs(4), "its share is less than the whole budget");
 }
 
 #[tokio::test]
