@@ -35,14 +35,14 @@ async fn main() -> anyhow::Result<()> {
     }
     let elapsed = started.elapsed();
     waits.sort_unstable();
-    let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).copied().unwrap_or_default();
+    let at = |permille: usize| waits.get(waits.len() * permille / 1_000).copied().unwrap_or_default();
     println!(
         "{} bytes an event, {:.0} events/s, p50 {:?}, p99 {:?}, p99.9 {:?}, max {:?}",
         message.event.to_structured().len(),
         waits.len() as f64 / elapsed.as_secs_f64(),
-        at(0.5),
-        at(0.99),
-        at(0.999),
+        at(500),
+        at(990),
+        at(999),
         waits.last().copied().unwrap_or_default(),
     );
     for reader in reading {

@@ -16,6 +16,8 @@ mod session;
 mod statements;
 mod status;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::{OpenError, ReadError};

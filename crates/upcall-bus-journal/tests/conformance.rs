@@ -22,10 +22,10 @@ impl Harness for JournalHarness {
     }
 
     async fn crash(&mut self) {
-        let folder = TempDir::new().unwrap();
+        let folder = TempDir::new().expect("a folder");
         // The log first: what a checkpoint moves meanwhile is then there twice, and not never.
         for name in ["journal.db-wal", "journal.db"] {
-            std::fs::copy(self.folder.path().join(name), folder.path().join(name)).unwrap();
+            std::fs::copy(self.folder.path().join(name), folder.path().join(name)).expect("copied");
         }
         self.journal = open(folder.path());
         self.folder = folder;
@@ -33,11 +33,11 @@ impl Harness for JournalHarness {
 }
 
 fn open(folder: &Path) -> Journal {
-    Journal::open(Options::new(folder)).unwrap()
+    Journal::open(Options::new(folder)).expect("a journal")
 }
 
 conformance_tests!(async || {
-    let folder = TempDir::new().unwrap();
+    let folder = TempDir::new().expect("a folder");
     let journal = open(folder.path());
     JournalHarness { folder, journal }
 });

@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use upcall_bus::{Deadline, PublishErrorKind, Publisher, Receipt};
+
+use super::{PATIENCE, eventually, folder, message, message_of, open, publish, publish_all, subscribe, take};
+use crate::{Journal, Options, Reader};
+
+#[tokio::test]
+async fn a_full_disk_refuses_whole_groups_and_room_heals_it() {
+    let folder = folder();
+    let journal = open(folder.path());
+    publish_all(&journal, 0..10).await;
+    let mut subscription = subscribe(&journal, "c").await;
+    let deliveries = take(&mut *subscription, 10).await;
+    // SQLite takes the file's size for its bound then.
+    journal.execute("PRAGMA max_page_count = 1").await;
+
+    let tried = join_all((100..200).map(|number| publish(&journal, message_of(number, 2_000)))).await;
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
+    for (number, result) in (100..200).zip(tried) {
+        match result {
+            Ok(receipt) => stored.push((number, receipt)),
+            Err(error) => refused.push((number, error.kind)),
+        }
+    }
+    assert!(refused.len() > 50, "the disk was not full");
+    assert!(refused.iter().all(|(_, kind)| *kind == PublishErrorKind::Full), "{refused:?}");
+    assert!(journal.fault().is_some_and(|fault| fault.contains("full")), "{:?}", journal.fault());
+    let last = Reader::open(folder.path()).unwrap().last_sequence().unwrap();
+    assert_eq!(last, 10 + stored.len() as u64, "something refused is there, or something stored is not");
+
+    for delivery in deliveries {
+        delivery.ack().await.expect("settlements need next to no room");
+    }
+    journal.execute("PRAGMA max_page_count = 1000000").await;
+    eventually("the journal that has room again", || journal.fault().is_none()).await;
+    for (number, _) in &refused {
+        assert_eq!(publish(&journal, message(*number)).await.unwrap(), Receipt::Stored);
+    }
+    for (number, _) in stored {
+        assert_eq!(publish(&journal, message(number)).await.unwrap(), Receipt::Duplicate);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_in_an_uncertain_state_is_replaced() {
+    let folder = folder();
+    let journal = open(folder.path());
+    publish_all(&journal, 0..5).await;
+    let mut subscription = subscribe(&journal, "c").await;
+    let deliveries = take(&mut *subscription, 5).await;
+    // A transaction that nobody ends makes every `BEGIN` of this connection fail.
+    journal.execute("BEGIN").await;
+    let error = publish(&journal, message(7)).await.unwrap_err();
+    assert_eq!(error.kind, PublishErrorKind::Unavailable);
+    let until = std::time::Instant::now() + PATIENCE;
+    while publish(&journal, message(8)).await.is_err() {
+        assert!(std::time::Instant::now() < until, "the journal does not heal");
+    }
+    for delivery in deliveries {
+        delivery.ack().await.expect("the consumer's deliveries are still its own");
+    }
+    assert_eq!(take(&mut *subscription, 1).await[0].event(), &message(8).event);
+    eventually("no fault", || journal.fault().is_none()).await;
+}
+
+#[tokio::test]
+async fn more_than_the_queue_takes_is_refused_at_once() {
+    let folder = folder();
+    let journal = Journal::open(Options { queue_max: 4, ..Options::new(folder.path()) }).unwrap();
+    let tried = join_all((0..64).map(|number| publish(&journal, message(number)))).await;
+    let (stored, refused): (Vec<_>, Vec<_>) = tried.into_iter().partition(Result::is_ok);
+    assert!(stored.len() >= 4);
+    assert!(!refused.is_empty());
+    for error in refused {
+        assert_eq!(error.unwrap_err().kind, PublishErrorKind::Busy);
+    }
+    let last = Reader::open(folder.path()).unwrap().last_sequence().unwrap();
+    assert_eq!(last, stored.len() as u64);
+}
+
+#[tokio::test]
+async fn what_waits_past_its_deadline_is_late_and_not_stored() {
+    let folder = folder();
+    let journal = open(folder.path());
+    // Whoever writes in a shell holds the writer up.
+    let shell = rusqlite::Connection::open(folder.path().join("journal.db")).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let first = journal.publish(message(1), Deadline::after(PATIENCE));
+    let late = journal.publish(message(2), Deadline::after(Duration::from_millis(20)));
+    let (first, late) = tokio::join!(first, late);
+    assert_eq!(first.unwrap_err().kind, PublishErrorKind::Unavailable);
+    assert_eq!(late.unwrap_err().kind, PublishErrorKind::Timeout);
+    shell.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(publish(&journal, message(2)).await.unwrap(), Receipt::Stored, "the late one is there");
+}
+
+#[tokio::test]
+async fn a_closed_journal_has_stored_what_it_took_and_takes_no_more() {
+    let folder = folder();
+    let journal = open(folder.path());
+    let publishing = join_all((0..50).map(|number| publish(&journal, message(number))));
+    let closing = async {
+        tokio::task::yield_now().await;
+        journal.close().await;
+    };
+    let (published, ()) = tokio::join!(publishing, closing);
+    assert!(published.iter().all(Result::is_ok), "{published:?}");
+    assert_eq!(publish(&journal, message(99)).await.unwrap_err().kind, PublishErrorKind::Unavailable);
+    assert!(journal.fault().is_some());
+    let journal = open(folder.path());
+    assert_eq!(journal.status().unwrap().last_sequence, 50);
+}
