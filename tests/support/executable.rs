@@ -16,9 +16,10 @@ pub fn path() -> &'static Path {
     PATH.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--locked", "--package", "upcall"]).current_dir(workspace());
-        // This test's own folder is `target/PROFILE/deps`.
-        let profile = std::env::current_exe().expect("a test has a path").ancestors().nth(2).map(Path::to_owned);
-        let profile = profile.expect("a test lies two folders deep");
+        // A test lies in `target/PROFILE/deps`, a benchmark in `target/PROFILE`.
+        let own = std::env::current_exe().expect("a process has a path");
+        let folder = own.parent().expect("an executable lies in a folder");
+        let profile = if folder.ends_with("deps") { folder.parent().expect("it lies in the profile's") } else { folder };
         if profile.ends_with("release") {
             build.arg("--release");
         }

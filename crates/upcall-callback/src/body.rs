@@ -6,6 +6,7 @@
 mod form;
 mod json;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -15,9 +16,9 @@ const FIELDS_MAX: usize = 1024;
 
 /// The fields of an authenticated callback, under the names that the uploader chose.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Body {
+pub struct Body<'b> {
     /// Name and value, in their order; no name twice. Form values are strings; an empty value in JSON is null.
-    pub fields: Vec<(String, Value)>,
+    pub fields: Vec<(Cow<'b, str>, Value)>,
     /// What had to be repaired, each kind once.
     pub repairs: Vec<Repair>,
 }
@@ -87,9 +88,9 @@ impl BodyError {
     }
 }
 
-impl Body {
+impl<'b> Body<'b> {
     /// Reads a body. Only called with one whose signature verified.
-    pub(crate) fn parse(content_type: Option<&str>, body: &[u8]) -> Result<Self, BodyError> {
+    pub(crate) fn parse(content_type: Option<&str>, body: &'b [u8]) -> Result<Self, BodyError> {
         let text = str::from_utf8(body).map_err(|_| BodyError::unreadable("it is not UTF-8"))?.trim_ascii();
         let mut parsed = if text.starts_with('{') {
             let mut parsed = json::parse(text)?;
@@ -113,7 +114,7 @@ impl Body {
 
     /// Reads a body that nobody verified. Only fuzz targets can: they can't sign all that they try.
     #[cfg(fuzzing)]
-    pub fn parse_unverified(content_type: Option<&str>, body: &[u8]) -> Result<Self, BodyError> {
+    pub fn parse_unverified(content_type: Option<&str>, body: &'b [u8]) -> Result<Self, BodyError> {
         Self::parse(content_type, body)
     }
 
@@ -131,21 +132,21 @@ fn says_json(content_type: Option<&str>) -> bool {
 
 /// Collects fields, in their order, and refuses a name with two values.
 #[derive(Default)]
-struct Fields {
-    list: Vec<(String, Value)>,
+struct Fields<'b> {
+    list: Vec<(Cow<'b, str>, Value)>,
     /// How many came, those that came again included: comparing them all takes its time.
     seen: usize,
 }
 
-impl Fields {
-    fn push(&mut self, name: String, value: Value) -> Result<(), BodyError> {
+impl<'b> Fields<'b> {
+    fn push(&mut self, name: Cow<'b, str>, value: Value) -> Result<(), BodyError> {
         self.seen += 1;
         if self.seen > FIELDS_MAX {
             return Err(BodyError::TooManyFields);
         }
         match self.list.iter().find(|(known, _)| *known == name) {
             Some((_, known)) if *known == value => {}
-            Some(_) => return Err(BodyError::Conflict { name }),
+            Some(_) => return Err(BodyError::Conflict { name: name.into_owned() }),
             None => self.list.push((name, value)),
         }
         Ok(())
@@ -155,7 +156,7 @@ impl Fields {
         self.list.is_empty()
     }
 
-    fn into_vec(self) -> Vec<(String, Value)> {
+    fn into_vec(self) -> Vec<(Cow<'b, str>, Value)> {
         self.list
     }
 }

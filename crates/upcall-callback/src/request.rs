@@ -115,7 +115,7 @@ impl<'a> Verified<'a> {
     ///
     /// # Errors
     /// If the body has no one meaning. It is authentic all the same: OSS fills in templates and validates nothing.
-    pub fn body(&self) -> Result<Body, BodyError> {
+    pub fn body(&self) -> Result<Body<'a>, BodyError> {
         Body::parse(self.request.content_type, self.request.body)
     }
 

@@ -1,5 +1,6 @@
 //! A body's fields, sorted into the event's.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -38,7 +39,7 @@ impl Normalized {
     ///
     /// # Errors
     /// If two names give the bucket or the object different values.
-    pub(crate) fn new(body: Body, map: &FieldMap) -> Result<Self, Refusal> {
+    pub(crate) fn new<'m>(body: Body<'m>, map: &'m FieldMap) -> Result<Self, Refusal> {
         let mut sorter = Sorter { map, known: Default::default(), normalized: Self::default() };
         for (name, value) in body.fields {
             sorter.place(name, value);
@@ -49,22 +50,22 @@ impl Normalized {
 
 struct Sorter<'m> {
     map: &'m FieldMap,
-    known: [Found; KnownSlot::ALL.len()],
+    known: [Found<'m>; KnownSlot::ALL.len()],
     normalized: Normalized,
 }
 
 /// What was found for a field: the name it went by, and its value.
 #[derive(Default)]
-enum Found {
+enum Found<'m> {
     #[default]
     Nothing,
-    One(String, Value),
+    One(Cow<'m, str>, Value),
     /// Values that differ; they are under `extra`.
     Conflict,
 }
 
-impl Sorter<'_> {
-    fn place(&mut self, name: String, value: Value) {
+impl<'m> Sorter<'m> {
+    fn place(&mut self, name: Cow<'m, str>, value: Value) {
         match (self.map.slot(&name), value) {
             (Some(slot), value) => self.fill(slot, name, value),
             (None, Value::Object(members)) if self.map.looks_into(&name) => self.place_members(name, members),
@@ -73,12 +74,12 @@ impl Sorter<'_> {
     }
 
     /// Looks for fields among the members of an object; what is left of it is kept.
-    fn place_members(&mut self, name: String, members: Map<String, Value>) {
+    fn place_members(&mut self, name: Cow<'m, str>, members: Map<String, Value>) {
         let mut rest = Map::new();
         for (member, value) in members {
             let dotted = format!("{name}.{member}");
             match self.map.slot(&dotted) {
-                Some(slot) => self.fill(slot, dotted, value),
+                Some(slot) => self.fill(slot, dotted.into(), value),
                 None => {
                     rest.insert(member, value);
                 }
@@ -89,7 +90,7 @@ impl Sorter<'_> {
         }
     }
 
-    fn fill(&mut self, slot: Slot, name: String, value: Value) {
+    fn fill(&mut self, slot: Slot, name: Cow<'m, str>, value: Value) {
         if matches!(&value, Value::Null) || value.as_str() == Some("") {
             return;
         }
@@ -110,7 +111,7 @@ impl Sorter<'_> {
         }
     }
 
-    fn fill_var(&mut self, var: String, name: String, value: Value) {
+    fn fill_var(&mut self, var: String, name: Cow<'m, str>, value: Value) {
         match text(value) {
             Ok(text) => {
                 // The first one stands; a second name for the same variable is kept apart.
@@ -133,8 +134,8 @@ impl Sorter<'_> {
         }
     }
 
-    fn keep(&mut self, name: String, value: Value) {
-        self.normalized.extra.insert(name, value);
+    fn keep(&mut self, name: Cow<'_, str>, value: Value) {
+        self.normalized.extra.insert(name.into_owned(), value);
     }
 
     fn take<T>(&mut self, slot: KnownSlot, read: impl FnOnce(Value) -> Result<T, Value>) -> Option<T> {

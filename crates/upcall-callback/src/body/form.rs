@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::{Body, BodyError, Fields, Repair, json, variable_at_start};
 
 /// Reads a form. `%20` and `+` are spaces.
-pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
-    refuse_broken_escapes(text)?;
-    let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> =
-        serde_urlencoded::from_str(text).map_err(|_| BodyError::unreadable("it is no form"))?;
+///
+/// Lenient decoders pass a broken escape on, and replace what is no UTF-8; here both make the form unreadable. In all
+/// else this is the format that `serde_urlencoded` reads, with which the tests compare it.
+pub(super) fn parse(text: &str) -> Result<Body<'_>, BodyError> {
     let mut fields = Fields::default();
-    for (name, value) in pairs {
-        fields.push(name.into_owned(), Value::String(value.into_owned()))?;
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        fields.push(decode(name)?, Value::String(decode(value)?.into_owned()))?;
     }
     Ok(Body { fields: fields.into_vec(), repairs: Vec::new() })
 }
@@ -23,7 +24,7 @@ pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
 /// A value in quotes is a JSON string, so an `&` inside it separates nothing. A bare value is JSON if it is a
 /// number, `true`, `false` or `null`, empty if nothing is there, and otherwise a constant of the template. Doubled
 /// quotes are not repaired here: `a=""&b=""` are two empty values, and can't be one between doubled quotes as well.
-pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
+pub(super) fn parse_filled_as_json(text: &str) -> Result<Body<'_>, BodyError> {
     let mut fields = Fields::default();
     let mut repairs = vec![Repair::FormFilledAsJson];
     let mut rest = text;
@@ -36,7 +37,7 @@ pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
         if value.is_null() {
             repairs.push(Repair::EmptyValue);
         }
-        fields.push(name.to_owned(), value)?;
+        fields.push(Cow::Borrowed(name), value)?;
         rest = match behind.strip_prefix('&') {
             Some(rest) => rest,
             None if behind.is_empty() => behind,
@@ -47,7 +48,7 @@ pub(super) fn parse_filled_as_json(text: &str) -> Result<Body, BodyError> {
 }
 
 /// Refuses JSON that came as a form where a string may or may not have been percent-encoded.
-pub(super) fn refuse_encoded_strings(body: &Body) -> Result<(), BodyError> {
+pub(super) fn refuse_encoded_strings(body: &Body<'_>) -> Result<(), BodyError> {
     fn is_plain(value: &Value) -> bool {
         match value {
             Value::String(text) => !text.contains(['%', '+']),
@@ -85,24 +86,34 @@ fn is_plain_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-.:[]".contains(&byte) || byte >= 0x80
 }
 
-/// Refuses what a lenient decoder would pass on or replace: `%` without two digits, and escapes that are no UTF-8.
-fn refuse_broken_escapes(text: &str) -> Result<(), BodyError> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    let digit =
-        |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-    while let Some(byte) = bytes.next() {
+/// Decodes a name or a value.
+fn decode(text: &str) -> Result<Cow<'_, str>, BodyError> {
+    let bytes = text.as_bytes();
+    let Some(first) = bytes.iter().position(|byte| matches!(byte, b'%' | b'+')) else { return Ok(Cow::Borrowed(text)) };
+    let mut decoded = Vec::with_capacity(bytes.len());
+    decoded.extend_from_slice(&bytes[..first]);
+    let mut rest = bytes[first..].iter().copied();
+    while let Some(byte) = rest.next() {
         decoded.push(match byte {
-            b'%' => match (digit(bytes.next()), digit(bytes.next())) {
+            b'+' => b' ',
+            b'%' => match (hex_digit(rest.next()), hex_digit(rest.next())) {
                 (Some(high), Some(low)) => high << 4 | low,
                 _ => return Err(BodyError::unreadable("a `%` in the form is not followed by two hex digits")),
             },
             other => other,
         });
     }
-    match str::from_utf8(&decoded) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(BodyError::unreadable("an escape in the form is not UTF-8")),
+    let decoded =
+        String::from_utf8(decoded).map_err(|_| BodyError::unreadable("an escape in the form is not UTF-8"))?;
+    Ok(Cow::Owned(decoded))
+}
+
+fn hex_digit(byte: Option<u8>) -> Option<u8> {
+    match byte? {
+        digit @ b'0'..=b'9' => Some(digit - b'0'),
+        digit @ b'a'..=b'f' => Some(digit - b'a' + 10),
+        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 

@@ -3,6 +3,8 @@
 //! One reader for valid and faulty JSON alike, so that no two readers can differ. It leaves strings and numbers to
 //! `serde_json`, and reads the structure itself: `serde_json` would let the last of two equal names win.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{Body, BodyError, Fields, Repair, variable_at_start};
@@ -11,7 +13,7 @@ use super::{Body, BodyError, Fields, Repair, variable_at_start};
 const DEPTH_MAX: usize = 32;
 
 /// Reads a JSON object.
-pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
+pub(super) fn parse(text: &str) -> Result<Body<'_>, BodyError> {
     let mut parser = Tolerant { rest: text, repairs: Vec::new() };
     let fields = parser.object(0)?;
     parser.skip_space();
@@ -25,7 +27,7 @@ pub(super) fn parse(text: &str) -> Result<Body, BodyError> {
 pub(super) fn string(text: &str) -> Result<(Value, &str), BodyError> {
     let mut parser = Tolerant { rest: text, repairs: Vec::new() };
     let value = parser.plain_string()?;
-    Ok((Value::String(value), parser.rest))
+    Ok((Value::String(value.into_owned()), parser.rest))
 }
 
 struct Tolerant<'t> {
@@ -34,7 +36,7 @@ struct Tolerant<'t> {
 }
 
 impl<'t> Tolerant<'t> {
-    fn object(&mut self, depth: usize) -> Result<Fields, BodyError> {
+    fn object(&mut self, depth: usize) -> Result<Fields<'t>, BodyError> {
         if depth == DEPTH_MAX {
             return Err(self.defect("it is nested too deeply"));
         }
@@ -61,7 +63,7 @@ impl<'t> Tolerant<'t> {
             }
             self.skip_space();
             if let Some(variable) = variable_at_start(self.rest) {
-                return Err(BodyError::NotFilledIn { name, variable: variable.to_owned() });
+                return Err(BodyError::NotFilledIn { name: name.into_owned(), variable: variable.to_owned() });
             }
             let value = self.value(depth)?;
             fields.push(name, value)?;
@@ -103,10 +105,11 @@ impl<'t> Tolerant<'t> {
         match self.rest.as_bytes().first() {
             Some(b'{') => {
                 let fields = self.object(depth + 1)?.into_vec();
-                Ok(Value::Object(fields.into_iter().collect::<Map<_, _>>()))
+                let members = fields.into_iter().map(|(name, value)| (name.into_owned(), value));
+                Ok(Value::Object(members.collect::<Map<_, _>>()))
             }
             Some(b'[') => self.array(depth + 1).map(Value::Array),
-            Some(b'"') => self.string().map(Value::String),
+            Some(b'"') => Ok(Value::String(self.string()?.into_owned())),
             Some(b',' | b'}') => {
                 self.repairs.push(Repair::EmptyValue);
                 Ok(Value::Null)
@@ -116,7 +119,7 @@ impl<'t> Tolerant<'t> {
     }
 
     /// Reads a name or a string; `""text""` is the string that a template quoted and OSS quoted again.
-    fn string(&mut self) -> Result<String, BodyError> {
+    fn string(&mut self) -> Result<Cow<'t, str>, BodyError> {
         let doubled = self.rest.strip_prefix("\"\"").filter(|inner| {
             !inner.is_empty() && !inner.starts_with(|next: char| ",}]:&\"".contains(next) || next.is_ascii_whitespace())
         });
@@ -132,9 +135,17 @@ impl<'t> Tolerant<'t> {
         self.plain_string()
     }
 
-    fn plain_string(&mut self) -> Result<String, BodyError> {
+    fn plain_string(&mut self) -> Result<Cow<'t, str>, BodyError> {
+        // Nearly every string is itself up to the next quote.
+        if let Some(inner) = self.rest.strip_prefix('"')
+            && let Some(end) = inner.bytes().position(|byte| byte == b'"' || byte == b'\\' || byte < b' ')
+            && inner.as_bytes()[end] == b'"'
+        {
+            self.rest = &inner[end + 1..];
+            return Ok(Cow::Borrowed(&inner[..end]));
+        }
         match self.strict()? {
-            Value::String(text) => Ok(text),
+            Value::String(text) => Ok(Cow::Owned(text)),
             _ => Err(self.defect("a string is expected")),
         }
     }

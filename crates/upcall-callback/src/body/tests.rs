@@ -9,7 +9,7 @@ const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
 #[track_caller]
 fn check(content_type: Option<&str>, body: &str, fields: Value, repairs: &[Repair]) {
     let parsed = Body::parse(content_type, body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error}"));
-    let object: Value = Value::Object(parsed.fields.iter().cloned().collect());
+    let object: Value = parsed.fields.iter().cloned().collect();
     assert_eq!((object, parsed.repairs.as_slice()), (fields, repairs), "{body}");
 }
 
@@ -196,12 +196,13 @@ proptest! {
         let object: Value = members.into_iter().collect();
         let text = object.to_string();
         let parsed = Body::parse(JSON, text.as_bytes()).unwrap();
-        prop_assert_eq!(&Value::Object(parsed.fields.into_iter().collect()), &object);
+        prop_assert_eq!(&parsed.fields.into_iter().collect::<Value>(), &object);
         prop_assert!(parsed.repairs.is_empty());
         // A repair changes nothing else.
         if !object.as_object().unwrap().is_empty() {
-            let parsed = Body::parse(JSON, format!("{},}}", &text[..text.len() - 1]).as_bytes()).unwrap();
-            prop_assert_eq!(Value::Object(parsed.fields.into_iter().collect()), object);
+            let with_comma = format!("{},}}", &text[..text.len() - 1]);
+            let parsed = Body::parse(JSON, with_comma.as_bytes()).unwrap();
+            prop_assert_eq!(parsed.fields.into_iter().collect::<Value>(), object);
             prop_assert_eq!(parsed.repairs, vec![Repair::TrailingComma]);
         }
     }
@@ -211,7 +212,7 @@ proptest! {
         let parsed = Body::parse(JSON, text.as_bytes());
         match (serde_json::from_str::<Value>(&text), parsed) {
             (Ok(value), Ok(parsed)) => {
-                prop_assert_eq!(Value::Object(parsed.fields.into_iter().collect()), value);
+                prop_assert_eq!(parsed.fields.into_iter().collect::<Value>(), value);
                 prop_assert_eq!(parsed.repairs, vec![]);
             }
             (Ok(_), Err(error)) => prop_assert!(matches!(error, BodyError::Conflict { .. }), "{}: {}", text, error),
@@ -231,7 +232,7 @@ proptest! {
         };
         match Body::parse(JSON, body.as_bytes()) {
             Ok(parsed) => {
-                let expected = vec![("o".to_owned(), Value::from(object)), ("s".to_owned(), Value::from(5))];
+                let expected = vec![("o".into(), Value::from(object)), ("s".into(), Value::from(5))];
                 prop_assert_eq!(parsed.fields, expected, "{}", body);
             }
             Err(error) => prop_assert!(template == 1, "{}: {}", body, error),
@@ -242,7 +243,35 @@ proptest! {
     fn a_form_means_what_was_encoded(pairs in prop::collection::btree_map("[^$]{1,6}", "[^$]{0,10}", 0..6)) {
         let body = serde_urlencoded::to_string(&pairs).unwrap();
         let parsed = Body::parse(FORM, body.as_bytes()).unwrap();
-        let expected: Vec<_> = pairs.into_iter().map(|(name, value)| (name, Value::from(value))).collect();
+        let expected: Vec<_> = pairs.into_iter().map(|(name, value)| (name.into(), Value::from(value))).collect();
         prop_assert_eq!(parsed.fields, expected);
+    }
+
+    /// What is read is what the reference reads; what it would read in its lenient ways is refused.
+    #[test]
+    fn a_form_is_read_as_serde_urlencoded_reads_it(body in "[a=&+%2cC3Bz]{0,20}") {
+        let parsed = Body::parse(FORM, body.as_bytes());
+        let reference: Vec<(String, String)> = serde_urlencoded::from_str(&body).unwrap();
+        match parsed {
+            Ok(parsed) => {
+                let mut expected: Vec<(Cow<'_, str>, Value)> = Vec::new();
+                for (name, value) in reference {
+                    let field = (name.into(), value.into());
+                    if !expected.contains(&field) {
+                        expected.push(field);
+                    }
+                }
+                prop_assert_eq!(parsed.fields, expected);
+            }
+            Err(BodyError::Conflict { name }) => {
+                prop_assert!(reference.iter().filter(|(other, _)| *other == name).count() > 1);
+            }
+            Err(error) => {
+                let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+                let is_broken = body.split('%').skip(1).any(|rest| !is_escape(rest));
+                let was_replaced = reference.iter().any(|(name, value)| name.contains('\u{fffd}') || value.contains('\u{fffd}'));
+                prop_assert!(is_broken || was_replaced, "{}: {}", body, error);
+            }
+        }
     }
 }

@@ -3,8 +3,8 @@ use serde_json::json;
 
 use super::*;
 
-fn body(fields: &[(&str, Value)]) -> Body {
-    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+fn body(fields: &[(&str, Value)]) -> Body<'static> {
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned().into(), value.clone())).collect();
     Body { fields, repairs: Vec::new() }
 }
 
