@@ -80,10 +80,37 @@ pub(crate) fn checkpoint_and_truncate(db: &Connection) -> rusqlite::Result<Check
     result
 }
 
+/// Opens the database a second time, for checkpoints beside the writer.
+pub(crate) fn open_beside(folder: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(folder.join(DATABASE), flags)?;
+    db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0")?;
+    Ok(db)
+}
+
+/// Copies the write-ahead log as it is now, and tells how many pages could not be copied: they came meanwhile, or a
+/// reader needs them.
+pub(crate) fn pages_left(db: &Connection) -> rusqlite::Result<i64> {
+    copy_log(db, "PRAGMA wal_checkpoint(PASSIVE)")?;
+    let now = copy_log(db, "PRAGMA wal_checkpoint(NOOP)")?;
+    Ok(now.pages - now.copied)
+}
+
+struct Copied {
+    busy: bool,
+    pages: i64,
+    copied: i64,
+}
+
+fn copy_log(db: &Connection, pragma: &str) -> rusqlite::Result<Copied> {
+    db.query_row(pragma, (), |row| {
+        Ok(Copied { busy: row.get::<_, i64>(0)? != 0, pages: row.get(1)?, copied: row.get(2)? })
+    })
+}
+
 fn run_checkpoint(db: &Connection, pragma: &str) -> rusqlite::Result<Checkpoint> {
-    let (busy, pages, copied): (i64, i64, i64) =
-        db.query_row(pragma, (), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    if busy == 0 && pages == copied {
+    let log = copy_log(db, pragma)?;
+    if !log.busy && log.pages == log.copied {
         WAL_PAGES.set(0);
         return Ok(Checkpoint::Whole);
     }

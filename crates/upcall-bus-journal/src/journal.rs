@@ -12,6 +12,7 @@ use upcall_bus::{
     SubscribeErrorKind, Subscription,
 };
 
+use crate::checkpointer::Checkpointer;
 use crate::queue::{Publication, Request};
 use crate::reader::{Reader, last_sequence};
 use crate::schema::DATABASE;
@@ -50,8 +51,10 @@ impl Journal {
         let db = database::open(&options.folder)?;
         let last = last_sequence(&db).map_err(|source| OpenError::database(options.folder.join(DATABASE), source))?;
         let shared = Arc::new(Shared::new(options, last));
-        let writer = Writer::new(Arc::clone(&shared), lock, last);
         let folder = shared.options.folder.clone();
+        let checkpointer =
+            Checkpointer::start(folder.clone()).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
+        let writer = Writer::new(Arc::clone(&shared), lock, checkpointer, last);
         thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(db))

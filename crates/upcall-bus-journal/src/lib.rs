@@ -1,5 +1,6 @@
 //! The embedded bus: a durable log in SQLite.
 
+mod checkpointer;
 mod clock;
 mod database;
 mod error;

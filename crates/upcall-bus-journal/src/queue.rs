@@ -15,6 +15,9 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// What one transaction takes at most: enough to make an fsync cheap, not so much that it makes others wait.
 const GROUP_MAX: usize = 1_024;
 const GROUP_BYTES_MAX: usize = 8 << 20;
+/// How long a group that is smaller than the last one waits for the publishers whom the last one has just set free:
+/// less than an fsync takes, and two half groups would take two.
+const GATHER: Duration = Duration::from_micros(150);
 
 /// An event on its way into the journal.
 pub(crate) struct Publication {
@@ -71,7 +74,8 @@ struct Waiting {
     publications: Vec<Publication>,
     bytes: usize,
     requests: Vec<Request>,
-    writer_waits: bool,
+    /// The writer waits until there are this many; 0 while it is at work.
+    wanted: usize,
     closed: bool,
 }
 
@@ -117,15 +121,14 @@ impl Queue {
         self.lock().closed
     }
 
-    /// Takes what waits, or waits for this long until something does.
-    pub(crate) fn take(&self, work: &mut Work, wait: Duration) {
+    /// Takes what waits, or waits for this long until something does. `last` is how many publications the last group
+    /// had.
+    pub(crate) fn take(&self, work: &mut Work, wait: Duration, last: usize) {
         let mut waiting = self.lock();
-        if waiting.is_empty() && !waiting.closed {
-            waiting.writer_waits = true;
-            let still_empty = |waiting: &mut Waiting| waiting.is_empty() && !waiting.closed;
-            waiting =
-                self.news.wait_timeout_while(waiting, wait, still_empty).unwrap_or_else(PoisonError::into_inner).0;
-            waiting.writer_waits = false;
+        waiting = self.wait(waiting, 1, wait);
+        // Most of those whom the last group has set free come again at once.
+        if !waiting.publications.is_empty() {
+            waiting = self.wait(waiting, last - last / 4, GATHER);
         }
         std::mem::swap(&mut work.requests, &mut waiting.requests);
         waiting.take_group(&mut work.publications);
@@ -136,9 +139,23 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wait<'q>(&self, mut waiting: MutexGuard<'q, Waiting>, wanted: usize, wait: Duration) -> MutexGuard<'q, Waiting> {
+        if waiting.has(wanted) {
+            return waiting;
+        }
+        waiting.wanted = wanted;
+        let lacks = |waiting: &mut Waiting| !waiting.has(wanted);
+        waiting = self.news.wait_timeout_while(waiting, wait, lacks).unwrap_or_else(PoisonError::into_inner).0;
+        waiting.wanted = 0;
+        waiting
+    }
+
     /// A wake-up is a system call; a writer that is at work looks by itself.
     fn wake(&self, mut waiting: MutexGuard<'_, Waiting>) {
-        let wake = std::mem::take(&mut waiting.writer_waits);
+        let wake = waiting.wanted > 0 && waiting.has(waiting.wanted);
+        if wake {
+            waiting.wanted = 0;
+        }
         drop(waiting);
         if wake {
             self.news.notify_one();
@@ -147,6 +164,10 @@ impl Queue {
 }
 
 impl Waiting {
+    fn has(&self, wanted: usize) -> bool {
+        self.closed || self.publications.len() + self.requests.len() >= wanted
+    }
+
     fn is_empty(&self) -> bool {
         self.publications.is_empty() && self.requests.is_empty()
     }

@@ -22,6 +22,10 @@ const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
 pub(crate) fn migrate(db: &mut Connection, file: &Path) -> Result<(), OpenError> {
     let error = |source| OpenError::database(file.to_owned(), source);
     let found = check(db, file)?;
+    if found == version() {
+        // Nothing is written: a journal opens on a full disk, too.
+        return Ok(());
+    }
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(error)?;
     for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
         transaction.execute_batch(migration).map_err(error)?;

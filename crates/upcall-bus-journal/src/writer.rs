@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, Start, SubscribeErrorKind};
 
+use crate::checkpointer::{Checkpointer, Step};
 use crate::database::{self, Checkpoint};
 use crate::error::{Cause, Fault, publish_kind};
 use crate::plan::Plan;
@@ -20,9 +21,11 @@ use crate::session::{Lease, Session};
 use crate::statements::{Statements, Sync};
 use crate::{OpenError, Options, clock};
 
-/// How large the write-ahead log gets before it is copied into the database: 32 MiB. Small enough to be copied in
-/// tens of milliseconds, large enough that pages which change often are copied once.
+/// How large the write-ahead log gets before it is copied into the database: 32 MiB. Small enough for any disk,
+/// large enough that pages which change often are copied once.
 const CHECKPOINT_PAGES: u64 = 8_192;
+/// How large it gets while it is being copied before publishers wait for that: 128 MiB, where the disk is too slow.
+const WAL_PAGES_MAX: u64 = 32_768;
 /// How much further it grows before another attempt, where a reader held the last one up.
 const CHECKPOINT_PAGES_AGAIN: u64 = 2_048;
 /// How long nothing has happened before the log's space is given back.
@@ -75,6 +78,7 @@ impl Shared {
 pub(crate) struct Writer {
     shared: Arc<Shared>,
     lock: Option<File>,
+    checkpointer: Option<Checkpointer>,
     sessions: HashMap<String, Arc<Session>>,
     next_sequence: u64,
     faulty: bool,
@@ -90,10 +94,11 @@ enum End {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, lock: File, last: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, lock: File, checkpointer: Checkpointer, last: u64) -> Self {
         Self {
             shared,
             lock: Some(lock),
+            checkpointer: Some(checkpointer),
             sessions: HashMap::new(),
             next_sequence: last + 1,
             faulty: false,
@@ -121,7 +126,7 @@ impl Writer {
                 Err(error) => {
                     let cause = Cause::new(&error);
                     let mut work = Work::default();
-                    self.shared.queue.take(&mut work, PROBE_EVERY);
+                    self.shared.queue.take(&mut work, PROBE_EVERY, 0);
                     self.refuse(work.publications, work.requests, PublishErrorKind::Unavailable, &cause);
                     self.set_fault(Some(cause));
                     if work.closed {
@@ -135,14 +140,15 @@ impl Writer {
     fn serve(&mut self, db: &Connection) -> rusqlite::Result<End> {
         let mut statements = Statements::prepare(db)?;
         let mut work = Work::default();
-        let mut last_probe = Instant::now();
+        let (mut last_probe, mut last_group) = (Instant::now(), 0);
         loop {
             let wait = match (self.retention.has_more(), self.faulty) {
                 (true, _) => Duration::ZERO,
                 (_, true) => PROBE_EVERY,
                 _ => IDLE,
             };
-            self.shared.queue.take(&mut work, wait);
+            self.shared.queue.take(&mut work, wait, last_group);
+            last_group = work.publications.len();
             let idle = work.publications.is_empty() && work.requests.is_empty();
             if self.requests(&mut statements, &mut work).is_err() {
                 return Ok(End::Uncertain);
@@ -302,14 +308,23 @@ impl Writer {
         Ok(())
     }
 
-    /// Copies the write-ahead log into the database when it is large or nothing else is to be done. A failure is
-    /// no publisher's business: the events are safe in the log.
+    /// Has the write-ahead log copied into the database when it is large, and its space given back when nothing else
+    /// is to be done. A failure is no publisher's business: the events are safe in the log.
     fn checkpoint(&mut self, db: &Connection, idle: bool) {
         let pages = database::wal_pages();
-        if pages < self.checkpoint_at && !(idle && pages > 0) {
-            return;
-        }
-        let result = if idle { database::checkpoint_and_truncate(db) } else { database::checkpoint(db) };
+        let Some(checkpointer) = &self.checkpointer else { return };
+        let result = match checkpointer.step() {
+            Step::Running if pages < WAL_PAGES_MAX => return,
+            Step::Running | Step::Done => {
+                checkpointer.wait();
+                checkpointer.set(Step::Idle);
+                // The log starts again from its beginning only if nothing was written since.
+                database::checkpoint(db)
+            }
+            _ if idle && pages > 0 => database::checkpoint_and_truncate(db),
+            _ if pages >= self.checkpoint_at => return checkpointer.set(Step::Running),
+            _ => return,
+        };
         match result {
             Ok(Checkpoint::Whole) => self.checkpoint_at = CHECKPOINT_PAGES,
             Ok(Checkpoint::Held) => self.checkpoint_at = pages + CHECKPOINT_PAGES_AGAIN,
@@ -321,6 +336,8 @@ impl Writer {
     }
 
     fn last_checkpoint(&mut self, db: &Connection) {
+        // Whoever closes last copies and removes the log.
+        self.checkpointer = None;
         if let Err(error) = database::checkpoint_and_truncate(db) {
             warn!(cause = %Cause::new(&error), "the journal was closed without a last checkpoint; nothing is lost");
         }
@@ -331,6 +348,10 @@ impl Writer {
     fn reopen(&mut self) -> Result<Connection, OpenError> {
         let folder = &self.shared.options.folder;
         let failed = |source| OpenError::database(folder.join(crate::schema::DATABASE), source);
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.wait();
+            checkpointer.set(Step::Idle);
+        }
         let db = database::open(folder)?;
         if database::checkpoint(&db).map_err(failed)? == Checkpoint::Held {
             return Err(failed(rusqlite::Error::SqliteFailure(
@@ -393,8 +414,9 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.queue.close();
         let mut left = Work::default();
-        self.shared.queue.take(&mut left, Duration::ZERO);
+        self.shared.queue.take(&mut left, Duration::ZERO, 0);
         drop(left);
+        self.checkpointer = None;
         self.lock = None;
         self.shared.finished.send_replace(true);
     }
