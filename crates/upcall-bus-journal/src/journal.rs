@@ -16,8 +16,9 @@ use crate::checkpointer::Checkpointer;
 use crate::queue::{Publication, Request};
 use crate::reader::{Reader, last_sequence};
 use crate::schema::DATABASE;
+use crate::shared::Shared;
 use crate::subscription::JournalSubscription;
-use crate::writer::{Shared, Writer};
+use crate::writer::Writer;
 use crate::{OpenError, Options, ReadError, Status, database, lock};
 
 /// What an event may take as JSON: far more than any callback, which the gateway limits, far less than the memory.
