@@ -34,6 +34,11 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// How many answers with status 200 there were.
+    pub(crate) fn answers(&self) -> usize {
+        self.latencies_us.len()
+    }
+
     /// The latency that this share of the answers stayed within, in milliseconds.
     pub(crate) fn percentile_ms(&self, share: f64) -> f64 {
         let last = self.latencies_us.len().saturating_sub(1);

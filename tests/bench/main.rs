@@ -19,10 +19,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use mimalloc::MiMalloc;
+
 use corpus::{Corpus, KEY_URL, PATH};
 use load::Load;
 use report::{Figures, Report};
 use server::Server;
+
+/// The same as the gateway's: what is compared is the gateway's own work.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 const CONNECTIONS: usize = 64;
 /// Enough that no run ends before its time on a machine several times as fast as a laptop.
@@ -75,11 +81,12 @@ fn compare(rounds: usize, duration: Duration) -> anyhow::Result<()> {
                 let data = tempfile::tempdir_in(&folder)?;
                 let server = start(subject, data.path(), &corpus)?;
                 let load = Load { target: server.address, connections: CONNECTIONS, close, duration };
+                let idle = server.cpu_seconds()?;
                 let outcome = load::run(load, &requests)?;
                 if outcome.failures > 0 {
                     bail!("{}: {} callbacks failed", subject.name(), outcome.failures);
                 }
-                figures.push(Figures::new(&outcome, server.peak_memory_mb()?));
+                figures.push(Figures::new(&outcome, server.cpu_seconds()? - idle, server.peak_memory_mb()?));
             }
             eprintln!("round {} of {rounds} is done", round + 1);
             report.add(figures);

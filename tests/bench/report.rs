@@ -8,13 +8,20 @@ pub(crate) struct Figures {
     rate: f64,
     p50_ms: f64,
     p99_ms: f64,
+    cpu_us: f64,
     memory_mb: f64,
 }
 
 impl Figures {
-    /// Of a load and the server's memory.
-    pub(crate) fn new(outcome: &Outcome, memory_mb: f64) -> Self {
-        Self { rate: outcome.rate, p50_ms: outcome.percentile_ms(0.5), p99_ms: outcome.percentile_ms(0.99), memory_mb }
+    /// Of a load, and what the server used: processor time in seconds, and memory.
+    pub(crate) fn new(outcome: &Outcome, cpu_seconds: f64, memory_mb: f64) -> Self {
+        Self {
+            rate: outcome.rate,
+            p50_ms: outcome.percentile_ms(0.5),
+            p99_ms: outcome.percentile_ms(0.99),
+            cpu_us: cpu_seconds * 1e6 / outcome.answers() as f64,
+            memory_mb,
+        }
     }
 }
 
@@ -37,11 +44,14 @@ impl Report {
 
     /// Prints a table of all subjects, then the ratios of the rates of these pairs.
     pub(crate) fn print(&self, ratios: &[(usize, usize)]) {
-        println!("| subject | answers/s | p50 ms | p99 ms | peak memory MB |\n|---|---|---|---|---|");
+        println!(
+            "| subject | answers/s | p50 ms | p99 ms | server CPU µs/answer | peak memory MB |\n|---|---|---|---|---|---|"
+        );
         for (at, name) in self.names.iter().enumerate() {
             let figure = |pick: fn(&Figures) -> f64, digits| self.spread(digits, |round| pick(&round[at]));
             let (rate, memory) = (figure(|f| f.rate, 0), figure(|f| f.memory_mb, 1));
-            println!("| {name} | {rate} | {} | {} | {memory} |", figure(|f| f.p50_ms, 2), figure(|f| f.p99_ms, 2));
+            let (p50, p99, cpu) = (figure(|f| f.p50_ms, 2), figure(|f| f.p99_ms, 2), figure(|f| f.cpu_us, 1));
+            println!("| {name} | {rate} | {p50} | {p99} | {cpu} | {memory} |");
         }
         println!();
         for (of, to) in ratios {

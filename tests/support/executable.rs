@@ -19,7 +19,8 @@ pub fn path() -> &'static Path {
         // A test lies in `target/PROFILE/deps`, a benchmark in `target/PROFILE`.
         let own = std::env::current_exe().expect("a process has a path");
         let folder = own.parent().expect("an executable lies in a folder");
-        let profile = if folder.ends_with("deps") { folder.parent().expect("it lies in the profile's") } else { folder };
+        let profile =
+            if folder.ends_with("deps") { folder.parent().expect("it lies in the profile's") } else { folder };
         if profile.ends_with("release") {
             build.arg("--release");
         }
