@@ -9,9 +9,10 @@ use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 use upcall_bus::{Deadline, PublishErrorKind, Receipt};
 use upcall_callback::{CallbackRequest, Target, TargetError};
@@ -20,6 +21,7 @@ use upcall_verifier::{Refusal, Verifier};
 
 use crate::answer;
 use crate::body;
+use crate::clock::Clock;
 use crate::error::{Error, RequestErrorKind};
 use crate::measure::{Measures, Stopwatch};
 use crate::options::{Limits, Observed, Observer, OriginalTarget};
@@ -33,10 +35,18 @@ pub(crate) struct Shared {
     pub(crate) verifier: Verifier,
     pub(crate) limits: Limits,
     pub(crate) permits: Semaphore,
+    /// What bodies of more than [`USUAL_BODY_BYTES`] may take in memory together, in KiB.
+    pub(crate) long_bodies_kib: Semaphore,
+    pub(crate) clock: Clock,
     pub(crate) measures: Measures,
     pub(crate) rejections: Rejections,
     pub(crate) observer: Option<Observer>,
 }
+
+/// The longest body that needs no room of its own: a callbackBody has 5 KB, and a long key filled in some more.
+const USUAL_BODY_BYTES: usize = 64 * 1024;
+/// What longer bodies may take in memory together, in KiB: 64 MiB.
+pub(crate) const LONG_BODIES_KIB: usize = 64 * 1024;
 
 /// What became known on the way, for whoever counts and observes.
 #[derive(Default)]
@@ -78,16 +88,18 @@ impl Shared {
         if parts.method != Method::POST {
             return Err(RequestErrorKind::MethodNotAllowed.into());
         }
-        let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
+        let _room = self.room_for(&body)?;
         let body = body::read(body, self.limits.body_bytes_max, deadline.at_most(self.limits.body_time)).await?;
         stopwatch.lap(&self.measures.read);
 
+        // Only now: a client that sends a head and no body must not keep others from being worked on.
+        let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
         let target = Target::parse(&signed).map_err(Refusal::Target)?;
         let request = callback_request(&target, &body, &parts.headers);
         let verified = self.verifier.verify(request, deadline).await?;
         let admitted = route.policy.admit(&verified)?;
         self.measures.count_unread(route.policy.name(), admitted.unread());
-        let message = admitted.into_message(Timestamp::now());
+        let message = admitted.into_message(self.clock.now());
         stopwatch.lap(&self.measures.verify);
 
         // The answer is made before the bus takes the event, which so need not be copied.
@@ -106,6 +118,17 @@ impl Shared {
         };
         stopwatch.lap(&self.measures.publish);
         Ok((answer, receipt))
+    }
+
+    /// Room for a body that is longer than callbacks are. The usual ones need none, so that these can't be in their way.
+    fn room_for(&self, body: &Incoming) -> Result<Option<SemaphorePermit<'_>>, RequestErrorKind> {
+        let length = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
+        let length = length.unwrap_or(usize::MAX).min(self.limits.body_bytes_max);
+        if length <= USUAL_BODY_BYTES {
+            return Ok(None);
+        }
+        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.long_bodies_kib.try_acquire_many(kib).map(Some).map_err(|_| RequestErrorKind::Overloaded)
     }
 
     /// The request's route and the target that OSS signed.

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin::{self, Admin};
 use crate::callback::{self, Shared};
+use crate::clock::Clock;
 use crate::error::{ErrorKind, RequestErrorKind};
 use crate::listener::{self, Listener};
 use crate::measure::Measures;
@@ -86,6 +87,8 @@ impl Gateway {
             verifier: options.verifier,
             limits,
             permits: Semaphore::new(limits.callbacks_max),
+            long_bodies_kib: Semaphore::new(callback::LONG_BODIES_KIB),
+            clock: Clock::default(),
             rejections: Rejections::new(limits.log_lines_per_second),
             observer: options.observer,
         });

@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 mod body;
 mod callback;
+mod clock;
 mod error;
 mod gateway;
 mod listener;

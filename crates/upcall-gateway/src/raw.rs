@@ -7,8 +7,10 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::time::{Sleep, sleep};
 
 use crate::answer;
 use crate::error::{ErrorKind, RequestErrorKind};
@@ -23,7 +25,13 @@ pub(crate) struct AlwaysJson<IO> {
     inner: IO,
     replacing: Option<Replacement>,
     on_error: Arc<dyn Fn(RequestErrorKind) + Send + Sync>,
+    /// Runs while the client takes nothing of what is written.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long a client may take nothing of its answer. Without a bound, clients that never read would hold their
+/// connections for ever; OSS reads at once.
+const STALL_MAX: Duration = Duration::from_secs(5);
 
 struct Replacement {
     bytes: Vec<u8>,
@@ -34,7 +42,18 @@ struct Replacement {
 
 impl<IO> AlwaysJson<IO> {
     pub(crate) fn new(inner: IO, on_error: Arc<dyn Fn(RequestErrorKind) + Send + Sync>) -> Self {
-        Self { inner, replacing: None, on_error }
+        Self { inner, replacing: None, on_error, stalled: None }
+    }
+
+    /// Gives up on a client that takes nothing.
+    fn bound<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if progress.is_ready() {
+            self.stalled = None;
+            return progress;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL_MAX)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -44,15 +63,15 @@ impl<IO: Read + Unpin> Read for AlwaysJson<IO> {
     }
 }
 
-impl<IO: Write + Unpin> Write for AlwaysJson<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+impl<IO: Write + Unpin> AlwaysJson<IO> {
+    fn poll_write_json(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.replacing.is_none() {
             let Some((kept, kind)) = bare_error(buf) else { return Pin::new(&mut self.inner).poll_write(cx, buf) };
             (self.on_error)(kind);
             let bytes = [&buf[..kept], &answer::error_bytes(ErrorKind::Request(kind))].concat();
             self.replacing = Some(Replacement { bytes, written: 0, replaced: buf.len() });
         }
-        let Self { inner, replacing, .. } = &mut *self;
+        let Self { inner, replacing, .. } = self;
         let Some(replacement) = replacing else { return Poll::Ready(Ok(0)) };
         while replacement.written < replacement.bytes.len() {
             let written = ready!(Pin::new(&mut *inner).poll_write(cx, &replacement.bytes[replacement.written..]))?;
@@ -65,18 +84,26 @@ impl<IO: Write + Unpin> Write for AlwaysJson<IO> {
         self.replacing = None;
         Poll::Ready(Ok(replaced))
     }
+}
+
+impl<IO: Write + Unpin> Write for AlwaysJson<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.poll_write_json(cx, buf);
+        self.bound(cx, written)
+    }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match bufs {
+        let written = match bufs {
             [] => Poll::Ready(Ok(0)),
             // An answer without a body is written last, and by itself or behind others in one piece.
-            [only] => self.poll_write(cx, only),
+            [only] => self.poll_write_json(cx, only),
             _ => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.bound(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -84,11 +111,13 @@ impl<IO: Write + Unpin> Write for AlwaysJson<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.bound(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.bound(cx, shut)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -26,17 +27,31 @@ pub fn check_filter(filter: &str) -> Result<(), ParseError> {
     EnvFilter::try_new(filter).map(drop)
 }
 
+/// How many lines may wait for a reader of standard error. Beyond it lines are lost, and callbacks are not.
+const LINES_WAITING_MAX: usize = 8192;
+
+/// Logging that has been started. Lines that still wait are written when it is dropped.
+#[derive(Debug)]
+#[must_use = "lines that still wait are written when it is dropped"]
+pub struct Logging {
+    _writer: WorkerGuard,
+}
+
 /// Starts logging for the whole process. Called once, by the executable; a second call changes nothing.
+///
+/// Lines are written by a thread of their own: a reader that does not read holds up nobody else.
 ///
 /// # Errors
 /// If the filter is none.
-pub fn start(format: Format, filter: &str) -> Result<(), ParseError> {
+pub fn start(format: Format, filter: &str) -> Result<Logging, ParseError> {
     let filter = EnvFilter::try_new(filter)?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING_MAX);
+    let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     // An error means that logging was started before, as in a test: the first start holds.
     let _already_started = match format {
         Format::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
         Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
-    Ok(())
+    Ok(Logging { _writer: guard })
 }

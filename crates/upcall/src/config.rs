@@ -73,7 +73,11 @@ impl Config {
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut document: Table = text.parse().map_err(|error: toml::de::Error| {
-            let problem = format!("is not TOML:\n{}", error.to_string().trim_end());
+            // Not the line itself, which toml would show: it may hold a secret.
+            let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+            let (line, column) =
+                (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
+            let problem = format!("is not TOML: line {line}, column {column}: {}", error.message());
             ConfigError::of(file, vec![Mistake { path: "the file".to_owned(), problem }])
         })?;
         let reader = Reader::new(file.parent().unwrap_or(Path::new("")));

@@ -1,10 +1,12 @@
 //! A running Upcall: journal, consumers and gateway, started and stopped in their order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 use upcall_bus::{Bus, SubscribeError};
 use upcall_bus_journal::Journal;
@@ -17,6 +19,9 @@ use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
 use crate::config::{Config, Sink};
 use crate::gauges;
 
+/// How long the journal may take to close. A disk that hangs must not keep the process from ending.
+const CLOSE_TIME: Duration = Duration::from_secs(10);
+
 /// Everything that a configuration names, built and bound, not yet running.
 pub(crate) struct Node {
     journal: Journal,
@@ -27,6 +32,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens the journal, binds the addresses, and puts the consumers together.
     pub(crate) async fn build(config: Config, observer: Option<Observer>) -> anyhow::Result<Self> {
+        allow_connections(config.gateway.limits.connections_max);
         let metrics = Metrics::new();
         let options = config.journal;
         let journal =
@@ -99,9 +105,30 @@ impl Node {
         while let Some(ended) = running.join_next().await {
             failure = failure.or(report(ended));
         }
-        journal.close().await;
+        if timeout(CLOSE_TIME, journal.close()).await.is_err() {
+            warn!(
+                "the journal's disk does not answer; what was answered 200 is on it, and the next start goes on from there"
+            );
+        }
         info!("stopped");
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// Descriptors that are needed beside one for each connection: files, listeners, databases.
+const DESCRIPTORS_BESIDE: u64 = 128;
+
+/// Lets the process open as many descriptors as its connections need. Many systems start with 1,024.
+fn allow_connections(connections_max: usize) {
+    let needed = connections_max as u64 + DESCRIPTORS_BESIDE;
+    match rlimit::increase_nofile_limit(needed) {
+        Ok(limit) if limit < needed => warn!(
+            limit,
+            needed,
+            "fewer descriptors than connections are allowed; lower [gateway.limits] connections, or raise `ulimit -n`"
+        ),
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the limit of open descriptors could not be raised"),
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-/// Makes text of strangers fit for a terminal: control characters, which could move the cursor or change colours,
-/// are written as escapes.
+/// Makes text of strangers fit for a terminal: control characters, which could move the cursor or change colours, and
+/// those that change the direction of text are written as escapes.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    let is_unfit = |character: char| {
+        character.is_control()
+            || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_unfit) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 8);
     for character in text.chars() {
-        if character.is_control() {
+        if is_unfit(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -25,5 +29,6 @@ mod tests {
     fn a_name_cannot_steer_the_terminal() {
         assert_eq!(super::printable("a/ü \"x\".png"), "a/ü \"x\".png");
         assert_eq!(super::printable("a\x1b[2J\nb"), "a\\u{1b}[2J\\nb");
+        assert_eq!(super::printable("a\u{9b}b\u{202e}c\u{7f}"), "a\\u{9b}b\\u{202e}c\\u{7f}");
     }
 }

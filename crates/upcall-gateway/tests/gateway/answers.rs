@@ -12,7 +12,7 @@ async fn a_genuine_callback_is_published_and_answered_as_configured() {
     let gateway = start(|_| {}).await;
     gateway.send(callback("/oss/avatars")).await.assert_accepted();
     let published = gateway.bus.published.lock().unwrap();
-    assert_eq!(published[0].event.id, EventId::from_request("examplebucket", "dir/a.png", "R"));
+    assert_eq!(published[0].event.id, EventId::from_request("examplebucket", "dir/a.png", "5CF3E7821AB22D0FDB867000"));
     assert_eq!(published[0].event.data.vars["user"], "42");
 }
 

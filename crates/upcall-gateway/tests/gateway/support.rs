@@ -23,7 +23,8 @@ use upcall_verifier::{Keys, Route, TrustedKey, Verifier};
 
 /// Nothing here takes longer, unless it is broken.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
-pub(crate) const BODY: &str = "bucket=examplebucket&object=dir%2Fa.png&size=7&reqId=R&x%3Auser=42";
+pub(crate) const BODY: &str =
+    "bucket=examplebucket&object=dir%2Fa.png&size=7&reqId=5CF3E7821AB22D0FDB867000&x%3Auser=42";
 pub(crate) const REQUEST_ID: &str = "5CF3E7821AB22D0FDB86704D";
 const KEY_URL: &str = "http://127.0.0.1:9000/key.pem";
 static KEY: LazyLock<PrivateKey> = LazyLock::new(|| PrivateKey::generate(512).unwrap());

@@ -50,7 +50,7 @@ const BUCKET: &str = "examplebucket";
 const LOG_FILTER: &str = "warn,upcall_gateway=error";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    upcall_telemetry::log::start(Format::Human, LOG_FILTER)?;
+    let _logging = upcall_telemetry::log::start(Format::Human, LOG_FILTER)?;
     runtime::block_on(async {
         std::fs::create_dir_all(&arguments.data)
             .with_context(|| format!("{} can't be made", arguments.data.display()))?;

@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
-    upcall_telemetry::log::start(config.log.format, &config.log.filter)?;
+    let _logging = upcall_telemetry::log::start(config.log.format, &config.log.filter)?;
     runtime::block_on(async move {
         let shutdown = signals::shutdown()?;
         let summary = config.summary();

@@ -94,10 +94,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn send(callback: &SingleCallback<'_>, trust: HttpsTrust) -> anyhow::Result<ExitCode> {
     let sent = runtime::block_on(async { Ok(callback.send(&trust, PATIENCE).await?) })?;
     if let Some(status) = sent.status {
-        println!("{status} in {:.1} ms", sent.elapsed.as_secs_f64() * 1000.0);
-        println!("{}", printable(&String::from_utf8_lossy(&sent.body)));
+        let (elapsed_ms, body) = (sent.elapsed.as_secs_f64() * 1000.0, String::from_utf8_lossy(&sent.body));
+        // Whoever reads may have seen enough, as `head` does.
+        let _ = writeln!(std::io::stdout(), "{status} in {elapsed_ms:.1} ms\n{}", printable(&body));
     }
-    std::io::stdout().flush()?;
     match sent.verdict {
         Ok(()) => {
             eprintln!("OSS would relay this answer to the uploader.");

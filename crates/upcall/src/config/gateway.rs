@@ -24,12 +24,15 @@ const OSS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads `[gateway]`.
 pub(super) fn read(mut section: Section<'_>) -> Gateway {
-    let listen = section.or("listen", "0.0.0.0:8080", "Where callbacks arrive. Port 0 takes a free one.");
+    let listen: SocketAddr = section.or("listen", "0.0.0.0:8080", "Where callbacks arrive. Port 0 takes a free one.");
     let admin = section.or(
         "admin",
         "127.0.0.1:9090",
         "Where `/live`, `/ready`, `/metrics` and `/rejections` are served. Keep it off the internet.",
     );
+    if listen == admin && listen.port() != 0 {
+        section.mistake("admin", "is where callbacks arrive already: give it a port of its own");
+    }
     let budget = section.or(
         "deadline",
         "4500ms",

@@ -60,6 +60,8 @@ fn errors_never_show_a_secret() {
     let text = EVERY_TABLE.replace("sqlite://catalog.db", "postgres://user:hunter2@host/db");
     let error = parse(&text).unwrap_err().to_string();
     assert!(error.contains("consumer[0].sql.url") && !error.contains("hunter2"), "{error}");
+    let error = parse("[gateway]\nurl = \"postgres://user:hunter2@host/db").unwrap_err().to_string();
+    assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
 }
 
 /// Writes the reference anew where it differs, and fails: the repaired file belongs in the commit.
