@@ -14,6 +14,9 @@ use serde_json::Value;
 /// The most fields that a body may have; the longest template of OSS (5 KB) has room for fewer.
 const FIELDS_MAX: usize = 1024;
 
+/// The most values that a body may have, nested ones included, for the same reason.
+const VALUES_MAX: usize = 4096;
+
 /// The fields of an authenticated callback, under the names that the uploader chose.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Body<'b> {
@@ -60,7 +63,7 @@ pub enum BodyError {
         /// The value, such as `${bucket}`.
         variable: String,
     },
-    /// It has more fields than any template of OSS.
+    /// It has more fields or values than any template of OSS.
     TooManyFields,
 }
 
@@ -75,7 +78,7 @@ impl fmt::Display for BodyError {
                     "OSS did not fill in {variable} of {name:?}: leave `$`, `{{` and `}}` of the callbackBody unencoded"
                 )
             }
-            Self::TooManyFields => write!(f, "the body has more than {FIELDS_MAX} fields"),
+            Self::TooManyFields => write!(f, "the body has more than {FIELDS_MAX} fields or {VALUES_MAX} values"),
         }
     }
 }
@@ -92,18 +95,20 @@ impl<'b> Body<'b> {
     /// Reads a body. Only called with one whose signature verified.
     pub(crate) fn parse(content_type: Option<&str>, body: &'b [u8]) -> Result<Self, BodyError> {
         let text = str::from_utf8(body).map_err(|_| BodyError::unreadable("it is not UTF-8"))?.trim_ascii();
-        let mut parsed = if text.starts_with('{') {
-            let mut parsed = json::parse(text)?;
-            if !says_json(content_type) && content_type.is_some() {
-                form::refuse_encoded_strings(&parsed)?;
-                parsed.repairs.push(Repair::OtherContentType);
-            }
-            parsed
-        } else if says_json(content_type) {
-            form::parse_filled_as_json(text)?
-        } else {
-            form::parse(text)?
+        // Nobody signed the content type. So the body alone decides how it is read, and what the content type says can
+        // only be a reason to refuse it: one signature never stands for two events.
+        let (is_json, is_declared) = (says_json(content_type), content_type.is_some());
+        let written_as_json = text.starts_with('{') || text.contains("=\"");
+        let mut parsed = match (text.starts_with('{'), written_as_json) {
+            (true, _) => json::parse(text)?,
+            (false, true) => form::parse_filled_as_json(text)?,
+            (false, false) if is_json => form::parse_bare_filled_as_json(text)?,
+            (false, false) => form::parse(text)?,
         };
+        if written_as_json && is_declared && !is_json {
+            form::refuse_encoded_strings(&parsed)?;
+            parsed.repairs.push(Repair::OtherContentType);
+        }
         parsed.repairs.sort_unstable();
         parsed.repairs.dedup();
         for (name, value) in &parsed.fields {

@@ -179,7 +179,7 @@ impl<'m> Sorter<'m> {
             content_md5: self.take(KnownSlot::ContentMd5, text),
             image: has_image.then_some(image),
             operation: self.take(KnownSlot::Operation, text),
-            request_id: self.take(KnownSlot::RequestId, text),
+            request_id: self.take(KnownSlot::RequestId, request_id),
             client_ip: self.take(KnownSlot::ClientIp, text),
             vpc_id: self.take(KnownSlot::VpcId, text),
             ..Normalized::default()
@@ -204,6 +204,15 @@ fn text(value: Value) -> Result<String, Value> {
     match value {
         Value::String(text) => Ok(text),
         Value::Number(number) => Ok(number.to_string()),
+        other => Err(other),
+    }
+}
+
+/// A request id of OSS: 24 hex digits. An application's own id of the same name is none: it may come twice, and the
+/// event's id rests on this.
+fn request_id(value: Value) -> Result<String, Value> {
+    match value {
+        Value::String(id) if id.len() == 24 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(id),
         other => Err(other),
     }
 }

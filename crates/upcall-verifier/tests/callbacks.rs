@@ -117,9 +117,10 @@ fn code(result: Result<Event, Refusal>) -> &'static str {
 #[tokio::test]
 async fn a_genuine_callback_is_published_with_what_was_proved() {
     let bus = Arc::new(Bus::default());
-    let callback = Callback::new("bucket=b&object=dir%2Fa.png&size=7&reqId=R&x%3Auser=42&other=1");
+    let callback =
+        Callback::new("bucket=b&object=dir%2Fa.png&size=7&reqId=5CF3E7821AB22D0FDB867000&x%3Auser=42&other=1");
     let event = callback.send_to(&verifier(Arc::clone(&bus), None), route()).await.unwrap();
-    assert_eq!(event.id, EventId::from_request("b", "dir/a.png", "R"));
+    assert_eq!(event.id, EventId::from_request("b", "dir/a.png", "5CF3E7821AB22D0FDB867000"));
     assert_eq!((event.data.size, event.data.vars["user"].as_str()), (Some(7), "42"));
     assert_eq!(event.data.extra, [("other".to_owned(), "1".into())].into());
     assert_eq!(

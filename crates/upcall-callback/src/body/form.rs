@@ -19,6 +19,13 @@ pub(super) fn parse(text: &str) -> Result<Body<'_>, BodyError> {
     Ok(Body { fields: fields.into_vec(), repairs: Vec::new() })
 }
 
+/// Reads a form template that OSS filled in as JSON, where no value is a string: `size=5385&height=`. What is more than
+/// that is refused; the rest means the same as a form.
+pub(super) fn parse_bare_filled_as_json(text: &str) -> Result<Body<'_>, BodyError> {
+    let Body { repairs, .. } = parse_filled_as_json(text)?;
+    Ok(Body { repairs, ..parse(text)? })
+}
+
 /// Reads a form template that OSS filled in as JSON: `filename="a/b.png"&size=5385&type=avatar`.
 ///
 /// A value in quotes is a JSON string, so an `&` inside it separates nothing. A bare value is JSON if it is a
@@ -75,6 +82,8 @@ fn bare<'t>(name: &str, text: &'t str) -> Result<(Value, &'t str), BodyError> {
         return Err(BodyError::NotFilledIn { name: name.to_owned(), variable: variable.to_owned() });
     }
     match serde_json::from_str::<Value>(value) {
+        // A number that would be written otherwise, such as `1e3`, stays the text that it is.
+        Ok(Value::Number(number)) if number.to_string() != value => return Ok((Value::from(value), behind)),
         Ok(scalar @ (Value::Null | Value::Bool(_) | Value::Number(_))) => return Ok((scalar, behind)),
         _ if value.contains(['"', '%', '+', '{', '}', '[', ']', '\\']) => {}
         _ => return Ok((Value::from(value), behind)),

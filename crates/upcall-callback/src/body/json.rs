@@ -7,14 +7,14 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{Body, BodyError, Fields, Repair, variable_at_start};
+use super::{Body, BodyError, Fields, Repair, VALUES_MAX, variable_at_start};
 
 /// How deep values may be nested. A template of OSS nests a few levels.
 const DEPTH_MAX: usize = 32;
 
 /// Reads a JSON object.
 pub(super) fn parse(text: &str) -> Result<Body<'_>, BodyError> {
-    let mut parser = Tolerant { rest: text, repairs: Vec::new() };
+    let mut parser = Tolerant { rest: text, repairs: Vec::new(), values: 0 };
     let fields = parser.object(0)?;
     parser.skip_space();
     if !parser.rest.is_empty() {
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &str) -> Result<Body<'_>, BodyError> {
 
 /// Reads a string at the start of `text`, and returns what stands behind it.
 pub(super) fn string(text: &str) -> Result<(Value, &str), BodyError> {
-    let mut parser = Tolerant { rest: text, repairs: Vec::new() };
+    let mut parser = Tolerant { rest: text, repairs: Vec::new(), values: 0 };
     let value = parser.plain_string()?;
     Ok((Value::String(value.into_owned()), parser.rest))
 }
@@ -33,6 +33,8 @@ pub(super) fn string(text: &str) -> Result<(Value, &str), BodyError> {
 struct Tolerant<'t> {
     rest: &'t str,
     repairs: Vec<Repair>,
+    /// How many values there were: each takes many times its text in memory.
+    values: usize,
 }
 
 impl<'t> Tolerant<'t> {
@@ -101,6 +103,10 @@ impl<'t> Tolerant<'t> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, BodyError> {
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return Err(BodyError::TooManyFields);
+        }
         self.skip_space();
         match self.rest.as_bytes().first() {
             Some(b'{') => {

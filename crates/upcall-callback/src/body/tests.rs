@@ -164,6 +164,15 @@ fn the_number_of_fields_is_bounded() {
     assert_eq!(refuse(FORM, &"a=1&".repeat(FIELDS_MAX + 1)), BodyError::TooManyFields);
 }
 
+#[test]
+fn the_number_of_values_is_bounded_however_they_are_nested() {
+    let array = format!(r#"{{"a":[{}1]}}"#, "1,".repeat(VALUES_MAX));
+    let objects = format!(r#"{{"a":[{}{{}}]}}"#, r#"{"b":1},"#.repeat(VALUES_MAX / 2));
+    for body in [array, objects] {
+        assert_eq!(refuse(JSON, &body), BodyError::TooManyFields);
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -237,6 +246,16 @@ proptest! {
             }
             Err(error) => prop_assert!(template == 1, "{}: {}", body, error),
         }
+    }
+
+    /// Nobody signs the content type: whoever repeats a callback with another one gets the same fields, or none.
+    #[test]
+    fn the_content_type_makes_no_other_event(
+        body in prop_oneof![r#"[ab=&"%+0-9E.,:{}\[\]]{0,16}"#, r#"a=("b%2Fc"|1E3|5|)&b=("x"|1|true|)"#, r#"\{"a":("b%2Fc"|5|),"b":("x"|1)\}"#],
+    ) {
+        let readings = [JSON, FORM, None].map(|content_type| Body::parse(content_type, body.as_bytes()));
+        let fields: Vec<_> = readings.iter().flatten().map(|parsed| &parsed.fields).collect();
+        prop_assert!(fields.windows(2).all(|pair| pair[0] == pair[1]), "{}: {:?}", body, fields);
     }
 
     #[test]
