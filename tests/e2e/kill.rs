@@ -1,9 +1,11 @@
 //! Killing the process, again and again: what was answered 200 is there, once, and nothing else is.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -55,6 +57,56 @@ fn every_event_that_was_answered_200_survives_a_hundred_kills_once() {
     assert!(invented.is_empty(), "stored and never issued: {invented:?}");
     let consumed = count_by_request_id(&catalog, "SELECT request_id FROM uploads");
     assert_eq!(consumed, stored, "the consumer has exactly what the journal has");
+}
+
+/// Opening the journal with SQLite's own shell, for reading or for a backup, is a supported use.
+#[test]
+fn an_operator_with_a_shell_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = Signer::new();
+    let mut served = Served::start(&configuration(folder.path(), &signer, ""));
+    let journal = folder.path().join("journal/journal.db");
+    let log = folder.path().join("journal/journal.db-wal");
+    let upload = |served: &Served, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            let id = request_id(number);
+            let request = signer.upload("/oss/test", "examplebucket", &format!("object-{id}"), &id);
+            assert_eq!(exchange(served.callbacks, &request).unwrap().status, 200);
+        }
+    };
+    upload(&served, 0..50);
+    let inode = std::fs::metadata(&log).unwrap().ino();
+    let backup = format!(".backup {}", folder.path().join("backup.db").display());
+    for command in ["SELECT count(*) FROM event", &backup] {
+        let output = Command::new("sqlite3").arg(&journal).arg(command).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(std::fs::metadata(&log).map(|log| log.ino()).ok(), Some(inode), "{command} took the log away");
+    }
+    upload(&served, 50..100);
+    served.kill();
+    assert_eq!(sqlite(&journal, "SELECT count(*) FROM event").trim(), "100");
+}
+
+/// A lock that somebody holds for a moment delays callbacks, and loses none.
+#[test]
+fn a_short_lock_in_a_shell_loses_no_callback() {
+    let folder = tempfile::tempdir().unwrap();
+    let signer = Signer::new();
+    let mut served = Served::start(&configuration(folder.path(), &signer, ""));
+    let mut shell = Command::new("sqlite3");
+    let shell = shell.arg(folder.path().join("journal/journal.db")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.spawn().unwrap();
+    let mut input = shell.stdin.take().unwrap();
+    input.write_all(b"BEGIN IMMEDIATE; SELECT 'locked';\n").unwrap();
+    let mut locked = [0; 7];
+    shell.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
+    let (address, request) = (served.callbacks, signer.upload("/oss/test", "examplebucket", "a", &request_id(1)));
+    let answer = std::thread::spawn(move || exchange(address, &request).unwrap());
+    // Longer than SQLite itself waits for a lock here.
+    std::thread::sleep(Duration::from_secs(1));
+    input.write_all(b"ROLLBACK;\n.quit\n").unwrap();
+    assert_eq!(answer.join().unwrap().status, 200);
+    assert!(shell.wait().unwrap().success() && served.terminate().success());
 }
 
 /// Uploads from several connections until the process has been killed in the middle of it.

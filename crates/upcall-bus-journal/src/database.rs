@@ -52,7 +52,10 @@ pub(crate) fn open(folder: &Path) -> Result<Connection, OpenError> {
         Ok(())
     }));
     schema::migrate(&mut db, &file)?;
-    for name in ["journal.db-wal", DATABASE, "."] {
+    // Not the database itself: closing any descriptor of it would drop the locks that SQLite holds on it for the whole
+    // process (POSIX has them so), and another process would then take the log away from under us. Nor is there need:
+    // SQLite syncs the database before it reuses the log.
+    for name in ["journal.db-wal", "."] {
         let path = folder.join(name);
         match File::open(&path).and_then(|file| file.sync_all()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(OpenError::Io { path, source }),

@@ -69,6 +69,9 @@ impl Journal {
         if self.handle.shared.queue.is_closed() {
             return Some("the journal is closed".to_owned());
         }
+        if let Some(elapsed) = self.handle.shared.stuck() {
+            return Some(format!("the disk has not finished a write for {} s", elapsed.as_secs()));
+        }
         self.handle.shared.fault().map(|cause| cause.to_string())
     }
 

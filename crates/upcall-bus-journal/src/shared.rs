@@ -1,6 +1,7 @@
 //! What the handles, the subscriptions and the writer share.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -18,7 +19,13 @@ pub(crate) struct Shared {
     /// Turns true when the writer is gone and the files are free.
     pub(crate) finished: watch::Sender<bool>,
     fault: Mutex<Option<Cause>>,
+    /// Since when the writer has been at one and the same turn.
+    turn: Mutex<Option<Instant>>,
 }
+
+/// How long one turn of the writer may take before the journal counts as out of order: a disk that hangs reports no
+/// error, and a callback has less time than twice this.
+const TURN_MAX: Duration = Duration::from_secs(2);
 
 impl Shared {
     pub(crate) fn new(options: Options, last: u64) -> Self {
@@ -28,11 +35,23 @@ impl Shared {
             committed: watch::Sender::new(last),
             finished: watch::Sender::new(false),
             fault: Mutex::default(),
+            turn: Mutex::default(),
         }
     }
 
     pub(crate) fn fault(&self) -> Option<Cause> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the writer begins a turn, or has ended it.
+    pub(crate) fn set_turn(&self, began: Option<Instant>) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = began;
+    }
+
+    /// How long the writer has been at its turn, if that is too long.
+    pub(crate) fn stuck(&self) -> Option<Duration> {
+        let began = *self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        began.map(|began| began.elapsed()).filter(|elapsed| *elapsed > TURN_MAX)
     }
 
     pub(crate) fn set_fault(&self, fault: Option<Cause>) {

@@ -110,7 +110,9 @@ impl Writer {
                 (_, true) => PROBE_EVERY,
                 _ => IDLE,
             };
+            self.shared.set_turn(None);
             self.shared.queue.take(&mut work, wait, last_group);
+            self.shared.set_turn(Some(Instant::now()));
             last_group = work.publications.len();
             let idle = work.publications.is_empty() && work.requests.is_empty();
             if self.requests(&mut statements, &mut work).is_err() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::params;
+use rusqlite::{ErrorCode, params};
 use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, Start, SubscribeErrorKind};
 
 use super::{Writer, leaves_certainty};
@@ -64,16 +64,26 @@ impl Writer {
         }
         let sync = if publications.is_empty() { Sync::Lazy } else { Sync::Full };
         let before = self.next_sequence;
-        let result = statements.transaction(sync, |statements| {
-            let now = clock::now_ms();
-            self.receipts.clear();
-            for publication in publications.iter() {
-                let stored = statements.store(self.next_sequence, now, publication)?;
-                self.next_sequence += u64::from(stored);
-                self.receipts.push(if stored { Receipt::Stored } else { Receipt::Duplicate });
+        let result = loop {
+            let result = statements.transaction(sync, |statements| {
+                let now = clock::now_ms();
+                self.receipts.clear();
+                for publication in publications.iter() {
+                    let stored = statements.store(self.next_sequence, now, publication)?;
+                    self.next_sequence += u64::from(stored);
+                    self.receipts.push(if stored { Receipt::Stored } else { Receipt::Duplicate });
+                }
+                plans.iter_mut().try_for_each(|plan| plan.write(statements))
+            });
+            // Somebody with a shell holds the lock. OSS never calls again: so as long as there is time, we try again.
+            let is_locked = matches!(&result, Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
+            let now = Instant::now();
+            if !is_locked || !publications.iter().any(|publication| publication.deadline > now) {
+                break result;
             }
-            plans.iter_mut().try_for_each(|plan| plan.write(statements))
-        });
+            self.next_sequence = before;
+            publications.retain(|publication| publication.deadline > now);
+        };
         let Err(error) = result else {
             for (publication, receipt) in publications.drain(..).zip(&self.receipts) {
                 let _ = publication.done.send(Ok(*receipt));
