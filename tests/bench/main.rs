@@ -63,9 +63,23 @@ fn main() -> anyhow::Result<()> {
         ["serve-constant", address] => bare::constant(address.parse()?),
         ["serve-journal", address, folder] => bare::journal(address.parse()?, Path::new(folder)),
         [] => compare(5, Duration::from_secs(4)),
+        // For a profiler to look at.
+        ["gateway", seconds] => gateway(Duration::from_secs(seconds.parse()?)),
         [rounds, seconds] => compare(rounds.parse()?, Duration::from_secs(seconds.parse()?)),
-        _ => bail!("usage: bench [ROUNDS SECONDS]    (5 rounds of 4 seconds each)"),
+        _ => bail!("usage: bench [ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench gateway SECONDS"),
     }
+}
+
+/// Loads the gateway alone.
+fn gateway(duration: Duration) -> anyhow::Result<()> {
+    let folder = upcall_tests::executable::path().with_file_name("bench-data");
+    let corpus = Corpus::load(&folder, CALLBACKS)?;
+    let data = tempfile::tempdir_in(&folder)?;
+    let server = start(Subject::Gateway, data.path(), &corpus)?;
+    let load = Load { target: server.address, connections: CONNECTIONS, close: false, duration };
+    let outcome = load::run(load, &corpus.requests(false))?;
+    println!("{:.0} answers/s, {} failures", outcome.rate, outcome.failures);
+    Ok(())
 }
 
 fn compare(rounds: usize, duration: Duration) -> anyhow::Result<()> {

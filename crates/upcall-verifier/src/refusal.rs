@@ -224,7 +224,10 @@ impl Refusal {
     pub fn message(&self) -> String {
         match self {
             Self::Body(error) => error.to_string(),
-            Self::ObjectMissing => "the body names no object: add `object=${object}` to the callbackBody".to_owned(),
+            Self::ObjectMissing => {
+                "the body names no object: add `object=${object}` to the callbackBody, or name its field in the route's `fields`"
+                    .to_owned()
+            },
             Self::BucketMissing => "nobody names the bucket: add `bucket=${bucket}` to the callbackBody".to_owned(),
             Self::ProofMissing(proof) => format!("this route demands the proof {:?}", proof.as_str()),
             _ => self.kind().message().to_owned(),

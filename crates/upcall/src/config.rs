@@ -26,7 +26,7 @@ pub(crate) use consumer::{Consumer, Sink};
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
-use reader::{Mistake, Reader};
+use reader::{Mistake, Reader, Section};
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
@@ -81,15 +81,22 @@ impl Config {
             ConfigError::of(file, vec![Mistake { path: "the file".to_owned(), problem }])
         })?;
         let reader = Reader::new(file.parent().unwrap_or(Path::new("")));
-        if let Err(mistakes) = overlay::lay_over(&mut document, variables) {
+        let origins = overlay::lay_over(&mut document, variables).unwrap_or_else(|mistakes| {
             for (variable, problem) in mistakes {
                 reader.mistake(format!("environment variable {variable}"), problem);
             }
-        }
+            Vec::new()
+        });
         let config = read(&reader, document);
-        match (config, reader.into_mistakes()) {
-            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
-            (_, mistakes) => Err(ConfigError::of(file, mistakes)),
+        let mut mistakes = reader.into_mistakes();
+        for mistake in &mut mistakes {
+            if let Some(origin) = origins.iter().find(|origin| origin.path == mistake.path) {
+                mistake.problem.push_str(&format!(" (set by {} in the environment)", origin.variable));
+            }
+        }
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(config),
+            _ => Err(ConfigError::of(file, mistakes)),
         }
     }
 
@@ -116,12 +123,13 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
             "is missing: without a route no callback is taken. Add `[[route]]` with `name` and `path`",
         );
     }
+    report_repetitions(reader, "route", &sections);
     let routes: Vec<_> = sections.into_iter().map(route::read).collect();
     let sections = root.sections("consumer", "A durable reader of events, and what it does with them.");
-    let consumers: Vec<_> = sections.into_iter().map(consumer::read).collect();
+    report_repetitions(reader, "consumer", &sections);
+    let consumers: Vec<_> =
+        sections.into_iter().map(|section| consumer::read(section, journal.retention.age)).collect();
     report_routes(reader, &routes);
-    let names = consumers.iter().map(|consumer| consumer.as_ref().map(|consumer| consumer.options.spec.name.as_str()));
-    report_repetitions(reader, "consumer", "name", names);
     Some(Config {
         gateway,
         keys: keys?,
@@ -132,34 +140,31 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     })
 }
 
-/// Reports routes that can't be told apart, or whose paths are none.
+/// Reports routes that can't be told apart.
 fn report_routes(reader: &Reader, routes: &[Option<RouteOptions>]) {
-    report_repetitions(
-        reader,
-        "route",
-        "name",
-        routes.iter().map(|route| route.as_ref().map(|route| route.policy.name())),
-    );
     let place =
         |name: &str| routes.iter().position(|route| route.as_ref().is_some_and(|route| route.policy.name() == name));
     for mistake in check_routes(routes.iter().flatten().cloned().collect()).err().unwrap_or_default() {
         let (name, key) = match &mistake {
             // Reported already, each in its own way.
-            InvalidRoutes::None | InvalidRoutes::Name { .. } => continue,
-            InvalidRoutes::Path { route, key, .. } | InvalidRoutes::Query { route, key, .. } => (route, *key),
+            InvalidRoutes::None
+            | InvalidRoutes::Name { .. }
+            | InvalidRoutes::Path { .. }
+            | InvalidRoutes::Query { .. } => continue,
             InvalidRoutes::Collision { second, .. } => (second, "path"),
         };
         reader.mistake(format!("route[{}].{key}", place(name).unwrap_or_default()), mistake.to_string());
     }
 }
 
-fn report_repetitions<'n>(reader: &Reader, array: &str, key: &str, names: impl Iterator<Item = Option<&'n str>>) {
+/// Reports names that more than one entry of an array has, whatever else is wrong with the entries.
+fn report_repetitions(reader: &Reader, array: &str, sections: &[Section<'_>]) {
     let mut seen = BTreeSet::new();
-    for (at, name) in names.enumerate() {
-        if let Some(name) = name
-            && !seen.insert(name)
+    for (at, section) in sections.iter().enumerate() {
+        if let Some(name) = section.peek("name")
+            && !seen.insert(name.clone())
         {
-            reader.mistake(format!("{array}[{at}].{key}"), format!("{name:?} is taken by another {array}"));
+            reader.mistake(format!("{array}[{at}].name"), format!("{name:?} is taken by another {array}"));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Upcall: turns OSS upload callbacks into events that applications can trust.
 
+#![allow(rustdoc::bare_urls, reason = "help texts show URLs as they are typed")]
+
 mod cli;
 mod command;
 mod config;

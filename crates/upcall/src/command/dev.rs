@@ -55,15 +55,19 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         std::fs::create_dir_all(&arguments.data)
             .with_context(|| format!("{} can't be made", arguments.data.display()))?;
         let data = arguments.data.canonicalize()?;
-        let simulator = Simulator::bind(simulator_options(arguments, &data)).await.with_context(|| {
-            format!("the simulated OSS can't start on {}; choose another place with --oss", arguments.oss)
-        })?;
-        let handle = simulator.handle();
-        let text = configuration(arguments, &handle);
         if arguments.print_config {
-            print!("{text}");
+            // Only for its key, so on any free port: another one may be running.
+            let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            let key_url = Some(format!("http://{}/_simulator/callback_pub_key.pem", arguments.oss));
+            let options = Options { listen, key_url, ..simulator_options(arguments, &data) };
+            print!("{}", configuration(arguments, &data, &Simulator::bind(options).await?.handle()));
             return Ok(());
         }
+        let simulator = Simulator::bind(simulator_options(arguments, &data))
+            .await
+            .context("the simulated OSS can't start; if its address is taken, choose another with --oss")?;
+        let handle = simulator.handle();
+        let text = configuration(arguments, &data, &handle);
         let config = Config::parse(&data.join("upcall.toml"), &text, std::iter::empty())?;
         let shutdown = signals::shutdown()?;
         let node = Node::build(config, Some(watch::observer())).await.context(
@@ -85,16 +89,16 @@ fn simulator_options(arguments: &Arguments, data: &Path) -> Options {
 }
 
 /// The configuration of the gateway, as a file would have it.
-fn configuration(arguments: &Arguments, oss: &Handle) -> String {
+fn configuration(arguments: &Arguments, data: &Path, oss: &Handle) -> String {
     format!(
-        r#"# What `upcall dev` runs. `upcall serve -c` takes this file; paths start at its folder.
+        r#"# What `upcall dev` runs, for `upcall serve -c`. It uses the same data: end `upcall dev` before.
 
 [gateway]
 listen = "{listen}"
 admin  = "{admin}"
 
 [bus]
-journal = "."
+journal = "{data}"
 
 # The key of the simulated OSS. Alibaba Cloud's own key is built in: leave this out in production.
 [[keys.trusted]]
@@ -110,8 +114,9 @@ response = {{ Status = "OK", bucket = "${{bucket}}", object = "${{object}}", siz
 [[consumer]]
 name   = "catalog"
 filter = "upcall.uploads.>"
-sql    = {{ url = "sqlite://catalog.db", table = "uploads" }}
+sql    = {{ url = "sqlite://{data}/catalog.db", table = "uploads" }}
 "#,
+        data = data.display(),
         listen = arguments.listen,
         admin = arguments.admin,
         key_url = oss.key_url(),

@@ -19,12 +19,18 @@ use crate::terminal::printable;
 /// would have made of it. The exit status is 0 if OSS would relay the answer, and 1 if not.
 ///
 /// The key is one of your own, which the server must be told to trust; only OSS has OSS's key. `upcall dev` makes one
-/// and trusts it. Another is made by: openssl genrsa -out key.pem 1024
+/// and trusts it. Another is made by:
+///   openssl genrsa -out key.pem 1024
+///   openssl rsa -in key.pem -pubout -out public.pem
+/// and trusted by a gateway that has in its configuration:
+///   [[keys.trusted]]
+///   url  = "https://your.host/key.pem"    # the same as --key-url; nobody fetches it
+///   file = "public.pem"
 ///
 /// Examples:
 ///   upcall sign http://127.0.0.1:8080/oss/callback      # to `upcall dev`
 ///   upcall sign https://your.host/oss/avatars --key key.pem --key-url https://your.host/key.pem \
-///     --json --body '{"bucket":"examplebucket","object":"a.png","size":3}'
+///     --json --body '{"bucket":"examplebucket","object":"a.png","size":3,"reqId":"5CF3E7821AB22D0FDB86704D"}'
 ///   upcall sign http://127.0.0.1:8080/oss/callback --print    # the same as a curl command
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -62,7 +68,8 @@ pub(crate) struct Arguments {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Ok(url) = CallbackUrl::parse(&arguments.url) else {
+    let url = CallbackUrl::parse(&arguments.url).ok().filter(|_| arguments.url.contains("://"));
+    let Some(url) = url else {
         bail!("{:?} is no URL that OSS can call: write http:// or https://, a host, and a path", arguments.url);
     };
     let pem = std::fs::read_to_string(&arguments.key).with_context(|| {

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "FOLDER", default_value = JOURNAL_FOLDER)]
     journal: PathBuf,
     /// The subjects to show; `*` is one token, a final `>` one or more
-    #[arg(short, long, default_value = ">")]
+    #[arg(long, default_value = ">")]
     filter: SubjectFilter,
     /// How many of the events that are there to show first
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 10)]

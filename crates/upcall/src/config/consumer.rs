@@ -69,7 +69,7 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &Value,
 }
 
 /// Reads one `[[consumer]]`. `None` where mistakes leave no consumer; they are on record.
-pub(super) fn read(mut section: Section<'_>) -> Option<Consumer> {
+pub(super) fn read(mut section: Section<'_>, events_kept: Duration) -> Option<Consumer> {
     let name = section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
     let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
     let start = section.or(
@@ -89,6 +89,14 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Consumer> {
         section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");
     let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
     let sink = read_sink(&mut section);
+    if let Some(Sink::Sql(sql)) = &sink
+        && sql.applied_kept <= events_kept
+    {
+        section.mistake(
+            "sql.applied_kept",
+            "is not above the journal's `retention.age`: an event that comes again later would be applied again",
+        );
+    }
     if let Some(Sink::Sql(sql)) = &sink
         && sql.statement_timeout >= deliver_timeout
     {

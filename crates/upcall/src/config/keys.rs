@@ -25,6 +25,9 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Keys> {
 fn read_trusted(mut section: Section<'_>) -> Option<TrustedKey> {
     let url: Option<String> =
         section.required("url", "The URL that callbacks name the key by, to the letter. It is never fetched.");
+    if url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
+        section.mistake("url", "is no http or https URL, so that no callback can name it");
+    }
     let pem: Option<String> = section.optional("pem", "The public key in PEM.");
     let file: Option<PathBuf> =
         section.optional("file", "The file that holds the public key in PEM, relative to this one.");

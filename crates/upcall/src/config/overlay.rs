@@ -5,7 +5,8 @@ use toml::{Table, Value};
 /// What a variable's name begins with.
 pub(crate) const PREFIX: &str = "UPCALL_";
 
-/// Sets every `UPCALL_SECTION__FIELD` in the document, in the order of their names.
+/// Sets every `UPCALL_SECTION__FIELD` in the document, in the order of their names, and tells which variable set which
+/// key.
 ///
 /// A number as a section is a place in an array: `UPCALL_ROUTE__0__PATH`. A value is read as TOML where it is
 /// valid TOML, and is a string otherwise. Variables without `__` are not configuration.
@@ -15,18 +16,41 @@ pub(crate) const PREFIX: &str = "UPCALL_";
 pub(crate) fn lay_over(
     document: &mut Table,
     variables: impl Iterator<Item = (String, String)>,
-) -> Result<(), Vec<(String, String)>> {
-    let mut mistakes = Vec::new();
+) -> Result<Vec<Origin>, Vec<(String, String)>> {
+    let (mut mistakes, mut origins) = (Vec::new(), Vec::new());
     let mut variables: Vec<_> = variables.filter(|(name, _)| name.starts_with(PREFIX) && name.contains("__")).collect();
     variables.sort();
     for (name, text) in variables {
         let path = name[PREFIX.len()..].to_ascii_lowercase();
         let keys: Vec<&str> = path.split("__").collect();
-        if let Err(problem) = set(document, &keys, parse(&text)) {
-            mistakes.push((name, problem));
+        match set(document, &keys, parse(&text)) {
+            Ok(()) => origins.push(Origin { path: path_of(&keys), variable: name }),
+            Err(problem) => mistakes.push((name, problem)),
         }
     }
-    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    if mistakes.is_empty() { Ok(origins) } else { Err(mistakes) }
+}
+
+/// A key that was set from the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The key, as mistakes name it: `route[0].path`.
+    pub(crate) path: String,
+    /// The variable.
+    pub(crate) variable: String,
+}
+
+fn path_of(keys: &[&str]) -> String {
+    let mut path = String::new();
+    for key in keys {
+        if key.bytes().all(|byte| byte.is_ascii_digit()) {
+            path.push_str(&format!("[{key}]"));
+        } else {
+            path.push_str(if path.is_empty() { "" } else { "." });
+            path.push_str(key);
+        }
+    }
+    path
 }
 
 fn parse(text: &str) -> Value {

@@ -167,6 +167,11 @@ impl<'r> Section<'r> {
         sections
     }
 
+    /// A key's text, if it is there and is text; it stays to be read.
+    pub(crate) fn peek(&self, key: &str) -> Option<String> {
+        self.table.get(key).and_then(Value::as_str).map(str::to_owned)
+    }
+
     /// Whether the key is there and has not been read.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use toml::Value;
+use upcall_callback::Target;
 use upcall_event::{Proof, SubjectTemplate};
 use upcall_gateway::RouteOptions as BoundRoute;
 use upcall_responder::Responder;
@@ -76,6 +77,15 @@ pub(super) fn read(mut section: Section<'_>) -> Option<BoundRoute> {
             Responder::default()
         }
     };
+    for (key, path) in [("path", &path), ("public_path", &public_path)] {
+        match path.as_deref().map(Target::parse) {
+            Some(Err(error)) => section.mistake(key, format!("is no path: {error}")),
+            Some(Ok(target)) if target.query().is_some() => {
+                section.mistake(key, "has a query; a route is found by its path alone");
+            }
+            _ => {}
+        }
+    }
     let options = RouteOptions { name: name?, buckets, bucket_from_header, require, fields, subject };
     let policy = Route::new(options).map_err(|mistakes| {
         for mistake in mistakes {

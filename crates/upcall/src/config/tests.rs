@@ -142,7 +142,6 @@ journal = \"./upcall-data\"
 name     = \"avatars\"
 path     = \"/oss/avatars\"
 buckets  = [\"examplebucket\"]
-fields   = { object = \"filename\" }
 response = { Status = \"OK\", url = \"https://cdn.example.com/${object}\", size = \"${size}\" }
 
 [[consumer]]
