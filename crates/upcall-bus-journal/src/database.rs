@@ -13,7 +13,7 @@ use crate::schema::{self, DATABASE};
 
 /// The writer's memory for pages, in KiB. The index of ids is touched in random order: what does not fit here comes
 /// out of the system's cache.
-const CACHE_KIB: i64 = 16 << 10;
+const CACHE_KIB: i64 = 8 << 10;
 /// Somebody may have the file open in a shell; that must not hold up publishers for long.
 const BUSY_WAIT: Duration = Duration::from_millis(200);
 /// What the write-ahead log may keep on disk when it starts again from its beginning.

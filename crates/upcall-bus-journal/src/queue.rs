@@ -15,9 +15,10 @@ const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// What one transaction takes at most: enough to make an fsync cheap, not so much that it makes others wait.
 const GROUP_MAX: usize = 1_024;
 const GROUP_BYTES_MAX: usize = 8 << 20;
-/// How long a group that is smaller than the last one waits for the publishers whom the last one has just set free:
-/// less than an fsync takes, and two half groups would take two.
-const GATHER: Duration = Duration::from_micros(150);
+/// How long a group that is smaller than the last one waits for the publishers whom the last one has just set free.
+/// Two half groups would take two fsyncs: with 64 publishers on two cores, waiting so long halves their number. A
+/// publisher who is alone never waits.
+const GATHER: Duration = Duration::from_micros(1000);
 
 /// An event on its way into the journal.
 pub(crate) struct Publication {
