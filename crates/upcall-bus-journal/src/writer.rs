@@ -47,7 +47,8 @@ pub(crate) struct Writer {
     faulty: bool,
     retention: retention::Schedule,
     checkpoint_at: u64,
-    receipts: Vec<Receipt>,
+    /// What became of each publication of a group; nothing of one that is late.
+    receipts: Vec<Option<Receipt>>,
 }
 
 /// Why a connection is given up.

@@ -66,12 +66,17 @@ impl Writer {
         let before = self.next_sequence;
         let result = loop {
             let result = statements.transaction(sync, |statements| {
-                let now = clock::now_ms();
+                let (now, begun) = (clock::now_ms(), Instant::now());
                 self.receipts.clear();
                 for publication in publications.iter() {
+                    // Getting the lock may have taken its time.
+                    if publication.deadline <= begun {
+                        self.receipts.push(None);
+                        continue;
+                    }
                     let stored = statements.store(self.next_sequence, now, publication)?;
                     self.next_sequence += u64::from(stored);
-                    self.receipts.push(if stored { Receipt::Stored } else { Receipt::Duplicate });
+                    self.receipts.push(Some(if stored { Receipt::Stored } else { Receipt::Duplicate }));
                 }
                 plans.iter_mut().try_for_each(|plan| plan.write(statements))
             });
@@ -86,7 +91,9 @@ impl Writer {
         };
         let Err(error) = result else {
             for (publication, receipt) in publications.drain(..).zip(&self.receipts) {
-                let _ = publication.done.send(Ok(*receipt));
+                if let Some(receipt) = receipt {
+                    let _ = publication.done.send(Ok(*receipt));
+                }
             }
             plans.into_iter().for_each(Plan::finish);
             if self.next_sequence > before {
