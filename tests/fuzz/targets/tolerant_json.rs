@@ -12,7 +12,7 @@ fuzz_target!(|body: &[u8]| {
     match (serde_json::from_slice::<Map<String, Value>>(body), parsed) {
         (Ok(valid), Ok(parsed)) => {
             assert_eq!(parsed.repairs, []);
-            assert_eq!(parsed.fields.into_iter().collect::<Map<_, _>>(), valid);
+            assert_eq!(parsed.fields.into_iter().collect::<Value>(), Value::Object(valid));
         }
         (Ok(_), Err(BodyError::Unreadable { defect })) => assert!(defect.contains("nested"), "{defect}"),
         (Ok(_), Err(_)) => {}
@@ -22,11 +22,11 @@ fuzz_target!(|body: &[u8]| {
             let is_json = serde_json::from_slice::<Map<String, Value>>(body.trim_ascii()).is_ok();
             assert!(is_json || !parsed.repairs.is_empty());
             // A repaired body, written down, needs no repair.
-            let names: Vec<String> = parsed.fields.iter().map(|(name, _)| name.clone()).collect();
-            let written = Value::Object(parsed.fields.into_iter().collect()).to_string();
+            let count = parsed.fields.len();
+            let written = parsed.fields.into_iter().collect::<Value>().to_string();
             let again = Body::parse_unverified(JSON, written.as_bytes()).expect("it is valid now");
             assert_eq!(again.repairs, []);
-            assert_eq!(again.fields.len(), names.len());
+            assert_eq!(again.fields.len(), count);
         }
         (Err(_), Err(_)) => {}
     }
