@@ -11,17 +11,7 @@ fn the_printed_upload_is_answered_shown_tailed_and_stored() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("upcall-data");
     let data_text = data.to_str().unwrap();
-    let mut dev = Running::start(&[
-        "dev",
-        "--data",
-        data_text,
-        "--oss",
-        "127.0.0.1:0",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
+    let mut dev = Running::start_dev(&data);
     let mut upload =
         dev.wait_for("upload to paste", |line| line.trim_start().starts_with("curl ").then(|| line.to_owned()));
     while upload.ends_with('\\') {

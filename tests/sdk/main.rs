@@ -19,17 +19,7 @@ fn the_python_sdk_uploads_and_sees_the_answer() {
     }
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
-    let mut dev = Running::start(&[
-        "dev",
-        "--data",
-        data.to_str().unwrap(),
-        "--oss",
-        "127.0.0.1:0",
-        "--listen",
-        "127.0.0.1:0",
-        "--admin",
-        "127.0.0.1:0",
-    ]);
+    let mut dev = Running::start_dev(&data);
     let address = |dev: &mut Running, name: &str| {
         dev.wait_for(name, |line| {
             let rest = line.trim_start().strip_prefix(name)?;

@@ -47,6 +47,16 @@ impl Running {
         Self::spawn(Command::new(path()).args(arguments))
     }
 
+    /// Starts `upcall dev` with its data in this folder, on free ports.
+    pub fn start_dev(data: &Path) -> Self {
+        let mut command = Command::new(path());
+        command.arg("dev").arg("--data").arg(data);
+        for listener in ["--oss", "--listen", "--admin"] {
+            command.args([listener, "127.0.0.1:0"]);
+        }
+        Self::spawn(&mut command)
+    }
+
     /// Starts a command; both of its outputs are read.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command

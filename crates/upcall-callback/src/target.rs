@@ -85,7 +85,7 @@ fn percent_decode(text: &str) -> Result<Cow<'_, str>, std::string::FromUtf8Error
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        match (byte, bytes.get(at + 1).copied().and_then(hex), bytes.get(at + 2).copied().and_then(hex)) {
+        match (byte, bytes.get(at + 1).copied().and_then(hex_digit), bytes.get(at + 2).copied().and_then(hex_digit)) {
             (b'%', Some(high), Some(low)) => {
                 decoded.push(high << 4 | low);
                 at += 3;
@@ -99,7 +99,8 @@ fn percent_decode(text: &str) -> Result<Cow<'_, str>, std::string::FromUtf8Error
     String::from_utf8(decoded).map(Cow::Owned)
 }
 
-fn hex(digit: u8) -> Option<u8> {
+/// The value of a hex digit, in either case.
+pub(crate) fn hex_digit(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::target::hex_digit;
+
 use super::{Body, BodyError, Fields, Repair, json, variable_at_start};
 
 /// Reads a form. `%20` and `+` are spaces.
@@ -105,7 +107,7 @@ fn decode(text: &str) -> Result<Cow<'_, str>, BodyError> {
     while let Some(byte) = rest.next() {
         decoded.push(match byte {
             b'+' => b' ',
-            b'%' => match (hex_digit(rest.next()), hex_digit(rest.next())) {
+            b'%' => match (rest.next().and_then(hex_digit), rest.next().and_then(hex_digit)) {
                 (Some(high), Some(low)) => high << 4 | low,
                 _ => return Err(BodyError::unreadable("a `%` in the form is not followed by two hex digits")),
             },
@@ -115,15 +117,6 @@ fn decode(text: &str) -> Result<Cow<'_, str>, BodyError> {
     let decoded =
         String::from_utf8(decoded).map_err(|_| BodyError::unreadable("an escape in the form is not UTF-8"))?;
     Ok(Cow::Owned(decoded))
-}
-
-fn hex_digit(byte: Option<u8>) -> Option<u8> {
-    match byte? {
-        digit @ b'0'..=b'9' => Some(digit - b'0'),
-        digit @ b'a'..=b'f' => Some(digit - b'a' + 10),
-        digit @ b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 fn shorten(text: &str) -> String {
