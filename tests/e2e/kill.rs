@@ -94,8 +94,9 @@ fn a_short_lock_in_a_shell_loses_no_callback() {
     let signer = Signer::new();
     let mut served = Served::start(&configuration(folder.path(), &signer, ""));
     let mut shell = Command::new("sqlite3");
-    let shell = shell.arg(folder.path().join("journal/journal.db")).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
+    // It waits its turn for the lock, and ends at a mistake: a shell that goes on silently is waited for in vain.
+    shell.args(["-bail", "-cmd", ".timeout 10000"]).arg(folder.path().join("journal/journal.db"));
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = shell.stdin.take().unwrap();
     input.write_all(b"BEGIN IMMEDIATE; SELECT 'locked';\n").unwrap();
     let mut locked = [0; 7];
