@@ -3,6 +3,7 @@
 //! A bus is an at-least-once log of events that recognises an event by its id. This crate knows no technology;
 //! `upcall-bus-journal` is a bus in an SQLite file.
 
+mod archive;
 mod deadline;
 mod delivery;
 mod publish;
@@ -11,6 +12,7 @@ mod subscribe;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use archive::{Archive, ArchiveError, DeadLetter, Page, StoredEvent};
 pub use deadline::Deadline;
 pub use delivery::{Delivery, SettleError, SettleErrorKind, Settlement, Settler};
 pub use publish::{Message, PublishError, PublishErrorKind, Publisher, Receipt};
