@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::thread;
 
 use async_trait::async_trait;
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 use upcall_bus::{
-    Bus, ConsumerSpec, Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt, SubscribeError,
-    SubscribeErrorKind, Subscription,
+    Bus, ConsumerName, ConsumerSpec, Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt, Start,
+    SubscribeError, SubscribeErrorKind, Subscription,
 };
+use upcall_event::SubjectFilter;
 
+use crate::backlog::Backlog;
 use crate::checkpointer::Checkpointer;
 use crate::queue::{Publication, Request};
 use crate::reader::{Reader, last_sequence};
 use crate::schema::DATABASE;
+use crate::session::Lease;
 use crate::shared::Shared;
 use crate::subscription::JournalSubscription;
 use crate::writer::Writer;
@@ -90,6 +94,18 @@ impl Journal {
         })
     }
 
+    /// Opens a durable place in the journal behind which nothing is removed, such as a relay's to another bus. One of a
+    /// new name is created before the oldest event; one that exists goes on where it was released up to. It is a
+    /// consumer among others in [`Journal::status`], and its name is in use for as long as it is open.
+    ///
+    /// # Errors
+    /// If the name is in use, or the journal is not available.
+    pub async fn backlog(&self, name: &ConsumerName) -> Result<Backlog, SubscribeError> {
+        let spec = ConsumerSpec { name: name.clone(), filter: SubjectFilter::default(), start: Start::Oldest };
+        let (lease, reader) = self.lease(spec).await?;
+        Ok(Backlog::new(Arc::clone(&self.handle), lease, reader))
+    }
+
     /// Takes no more, makes durable what was taken, and gives the files free. Returns when that is done.
     ///
     /// # Cancel safety
@@ -99,6 +115,23 @@ impl Journal {
         self.handle.shared.queue.close();
         // The sender lives as long as we do.
         let _ = finished.wait_for(|finished| *finished).await;
+    }
+
+    /// The right to read a consumer, and a connection to do so.
+    async fn lease(&self, spec: ConsumerSpec) -> Result<(Lease, Connection), SubscribeError> {
+        let closed = || SubscribeError::from(SubscribeErrorKind::Closed);
+        let (done, answer) = oneshot::channel();
+        self.handle.shared.queue.request(Request::Subscribe { spec, done }).map_err(|_| closed())?;
+        let lease = answer
+            .await
+            .map_err(|_| closed())?
+            .map_err(|fault| SubscribeError { kind: fault.kind, source: fault.source() })?;
+        let folder = self.handle.shared.options.folder.clone();
+        let reader = tokio::task::spawn_blocking(move || Reader::open(&folder))
+            .await
+            .map_err(|_| closed())?
+            .map_err(|error| SubscribeError { kind: SubscribeErrorKind::Unavailable, source: Some(error.into()) })?;
+        Ok((lease, reader.into_connection()))
     }
 
     #[cfg(test)]
@@ -142,20 +175,8 @@ impl Publisher for Journal {
 #[async_trait]
 impl Bus for Journal {
     async fn subscribe(&self, consumer: &ConsumerSpec) -> Result<Box<dyn Subscription>, SubscribeError> {
-        let closed = || SubscribeError::from(SubscribeErrorKind::Closed);
-        let (done, answer) = oneshot::channel();
-        let request = Request::Subscribe { spec: consumer.clone(), done };
-        self.handle.shared.queue.request(request).map_err(|_| closed())?;
-        let lease = answer
-            .await
-            .map_err(|_| closed())?
-            .map_err(|fault| SubscribeError { kind: fault.kind, source: fault.source() })?;
-        let folder = self.handle.shared.options.folder.clone();
-        let reader = tokio::task::spawn_blocking(move || Reader::open(&folder))
-            .await
-            .map_err(|_| closed())?
-            .map_err(|error| SubscribeError { kind: SubscribeErrorKind::Unavailable, source: Some(error.into()) })?;
-        Ok(Box::new(JournalSubscription::new(Arc::clone(&self.handle), lease, reader.into_connection())))
+        let (lease, reader) = self.lease(consumer.clone()).await?;
+        Ok(Box::new(JournalSubscription::new(Arc::clone(&self.handle), lease, reader)))
     }
 }
 

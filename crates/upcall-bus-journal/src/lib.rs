@@ -24,6 +24,8 @@
 //!   does not wait for an fsync: a killed process loses none, a power cut the last ones, which are then delivered again.
 //! - A dead letter is written in the transaction that settles its event.
 //! - A subscription reads with a connection of its own, in batches, woken by commits. It never blocks the writer.
+//! - A [`Backlog`], which a relay reads, is a consumer of which only the floor is used: its events are read as they are
+//!   stored, and nothing is noted about any one of them.
 //! - Requests are done in their order: an ack that was sent before its subscription was dropped stands.
 //!
 //! # Keeping
@@ -33,6 +35,7 @@
 //!
 //! The tables are documented in `docs/reference/journal.md`.
 
+mod backlog;
 mod checkpointer;
 mod clock;
 mod database;
@@ -55,6 +58,7 @@ mod subscription;
 mod tests;
 mod writer;
 
+pub use backlog::{Backlog, RawEvent};
 pub use error::{OpenError, ReadError};
 pub use journal::Journal;
 pub use options::{Options, Retention};

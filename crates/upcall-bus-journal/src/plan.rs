@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use upcall_bus::{SettleErrorKind, Settlement};
 
 use crate::error::Cause;
@@ -22,15 +23,29 @@ pub(crate) struct Plan {
     taken: BTreeSet<u64>,
     floor: u64,
     put_settled: bool,
+    /// Who waits for the floor alone.
+    waiting: Vec<oneshot::Sender<Result<(), Fault<SettleErrorKind>>>>,
 }
 
 impl Plan {
     pub(crate) fn new(session: Arc<Session>) -> Self {
-        Self { session, requests: Vec::new(), taken: BTreeSet::new(), floor: 0, put_settled: false }
+        Self {
+            session,
+            requests: Vec::new(),
+            taken: BTreeSet::new(),
+            floor: 0,
+            put_settled: false,
+            waiting: Vec::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, request: SettleRequest) {
         self.requests.push(request);
+    }
+
+    /// Has the floor raised as far as it goes, also where nothing is settled.
+    pub(crate) fn advance(&mut self, done: Option<oneshot::Sender<Result<(), Fault<SettleErrorKind>>>>) {
+        self.waiting.extend(done);
     }
 
     /// Turns away what is no longer this subscription's to settle. Tells whether there is anything to write.
@@ -48,7 +63,11 @@ impl Plan {
         }
         self.requests = admitted;
         self.floor = if state.released { state.floor } else { state.floor_without(&self.taken) };
-        !self.requests.is_empty() || self.floor > state.floor
+        let work = !self.requests.is_empty() || self.floor > state.floor;
+        if !work {
+            answer(&mut self.waiting, &Ok(()));
+        }
+        work
     }
 
     /// Writes the rows: for a consumer that settles in order, its floor and nothing else.
@@ -86,7 +105,7 @@ impl Plan {
     }
 
     /// Takes over what has been committed.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
         let mut state = self.session.lock();
         for request in &self.requests {
             state.fresh.remove(&request.sequence);
@@ -105,10 +124,12 @@ impl Plan {
         for request in self.requests {
             let _ = request.done.send(Ok(()));
         }
+        answer(&mut self.waiting, &Ok(()));
     }
 
     /// Gives everything back: it was not committed.
-    pub(crate) fn fail(self, cause: &Cause) {
+    pub(crate) fn fail(mut self, cause: &Cause) {
+        answer(&mut self.waiting, &Err(Fault::new(SettleErrorKind::Unavailable, cause.clone())));
         for request in self.requests {
             let fault = Fault::new(SettleErrorKind::Unavailable, cause.clone());
             if request.done.send(Err(fault)).is_err() {
@@ -116,6 +137,15 @@ impl Plan {
                 self.session.hand_back(request.sequence, request.attempt);
             }
         }
+    }
+}
+
+fn answer(
+    waiting: &mut Vec<oneshot::Sender<Result<(), Fault<SettleErrorKind>>>>,
+    result: &Result<(), Fault<SettleErrorKind>>,
+) {
+    for done in waiting.drain(..) {
+        let _ = done.send(result.clone());
     }
 }
 

@@ -36,8 +36,12 @@ pub(crate) enum Request {
         spec: ConsumerSpec,
         done: oneshot::Sender<Result<Lease, Fault<SubscribeErrorKind>>>,
     },
-    /// The subscription has scanned past events that its filter does not select.
-    Advance(Arc<Session>),
+    /// The session has scanned past events that it need not settle one by one. Whoever asks is told when the floor is
+    /// raised.
+    Advance {
+        session: Arc<Session>,
+        done: Option<oneshot::Sender<Result<(), Fault<SettleErrorKind>>>>,
+    },
     Release(Arc<Session>),
     #[cfg(test)]
     Execute(String, oneshot::Sender<()>),

@@ -77,6 +77,12 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Passes over everything up to here, where nothing of it is held.
+    pub(crate) fn scan_to(&self, sequence: u64) {
+        let mut state = self.lock();
+        state.scanned = state.scanned.max(sequence);
+    }
+
     /// Has a delivery come again at once.
     pub(crate) fn hand_back(&self, sequence: u64, attempt: u32) {
         let mut state = self.lock();

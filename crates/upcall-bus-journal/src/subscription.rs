@@ -92,7 +92,7 @@ impl JournalSubscription {
         if advance_in.is_zero() {
             self.advance_at = None;
             // A journal that is closed raises it when it is opened again.
-            let _ = session.queue.request(Request::Advance(Arc::clone(session)));
+            let _ = session.queue.request(Request::Advance { session: Arc::clone(session), done: None });
             return Err(retry_in.min(ADVANCE_EVERY));
         }
         Err(retry_in.min(advance_in))

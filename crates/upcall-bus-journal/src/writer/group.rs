@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::{ErrorCode, params};
-use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, Start, SubscribeErrorKind};
+use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, SettleErrorKind, Start, SubscribeErrorKind};
 
 use super::{Writer, leaves_certainty};
 use crate::clock;
@@ -24,7 +24,7 @@ impl Writer {
         for request in work.requests.drain(..) {
             match request {
                 Request::Settle(settle) => plan_of(&mut plans, &settle.session).push(settle),
-                Request::Advance(session) => drop(plan_of(&mut plans, &session)),
+                Request::Advance { session, done } => plan_of(&mut plans, &session).advance(done),
                 Request::Release(session) => {
                     self.group(statements, &mut Vec::new(), std::mem::take(&mut plans))?;
                     session.lock().released = true;
@@ -170,6 +170,9 @@ impl Writer {
                     let mut plan = Plan::new(Arc::clone(&settle.session));
                     plan.push(settle);
                     plan.fail(cause);
+                }
+                Request::Advance { done: Some(done), .. } => {
+                    let _ = done.send(Err(Fault::new(SettleErrorKind::Unavailable, cause.clone())));
                 }
                 Request::Subscribe { done, .. } => {
                     drop(done.send(Err(Fault::new(SubscribeErrorKind::Unavailable, cause.clone()))));
