@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use upcall_bus::{Deadline, PublishErrorKind, Receipt};
 use upcall_callback::{CallbackRequest, Target, TargetError};
 use upcall_event::EventId;
+use upcall_responder::Responder;
 use upcall_verifier::{Refusal, Verifier};
 
 use crate::answer;
@@ -103,7 +104,11 @@ impl Shared {
         stopwatch.lap(&self.measures.verify);
 
         // The answer is made before the bus takes the event, which so need not be copied.
-        let answer = route.responder.respond(&message.event).map_err(|_| RequestErrorKind::AnswerTooLarge)?;
+        let answer = match &route.responder {
+            Responder::Template(answer) => answer.fill(&message.event),
+            Responder::Service(_) => return Err(RequestErrorKind::Internal.into()),
+        };
+        let answer = answer.map_err(|_| RequestErrorKind::AnswerTooLarge)?;
         if self.observer.is_some() {
             let event = &message.event;
             progress.event = Some((event.id, event.data.bucket.clone(), event.data.object.clone()));

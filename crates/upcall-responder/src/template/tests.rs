@@ -33,7 +33,7 @@ fn event() -> Event {
 
 #[track_caller]
 fn check(answer: Value, expected: Value) {
-    let json = Responder::new(&answer).unwrap().respond(&event()).unwrap();
+    let json = AnswerTemplate::new(&answer).unwrap().fill(&event()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), expected);
 }
 
@@ -57,12 +57,12 @@ fn anything_else_stays_as_it_is() {
         json!({"a": [1, 2.5, true, null, "", {"${size}": "x"}]}),
     );
     check(json!("${event.id}"), json!(event().id.to_string()));
-    assert_eq!(Responder::default().respond(&event()).unwrap(), br#"{"Status":"OK"}"#);
+    assert_eq!(AnswerTemplate::default().fill(&event()).unwrap(), br#"{"Status":"OK"}"#);
 }
 
 #[test]
 fn every_mistake_is_reported_with_its_place() {
-    let mistakes = Responder::new(&json!({"a": "${sise}", "b": [0, "${"], "c": "${size}"})).unwrap_err();
+    let mistakes = AnswerTemplate::new(&json!({"a": "${sise}", "b": [0, "${"], "c": "${size}"})).unwrap_err();
     let places: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
     assert_eq!(places, ["a", "b[1]"]);
     assert!(mistakes[0].to_string().starts_with("a: ${sise} is no field"), "{}", mistakes[0]);
@@ -72,8 +72,8 @@ fn every_mistake_is_reported_with_its_place() {
 fn an_answer_that_oss_would_drop_is_an_error() {
     let mut event = event();
     event.data.object = "\u{1}".repeat(200_000); // six bytes each, as JSON
-    let responder = Responder::new(&json!({"o": "${object}"})).unwrap();
-    assert!(matches!(responder.respond(&event), Err(AnswerTooLarge { bytes }) if bytes > ANSWER_BYTES_MAX));
+    let template = AnswerTemplate::new(&json!({"o": "${object}"})).unwrap();
+    assert!(matches!(template.fill(&event), Err(AnswerTooLarge { bytes }) if bytes > ANSWER_BYTES_MAX));
 }
 
 fn any_answer() -> impl Strategy<Value = Value> {
@@ -112,7 +112,7 @@ proptest! {
         let mut event = event();
         event.data.object = object;
         event.data.vars.insert("user".into(), user);
-        let json = Responder::new(&answer).unwrap().respond(&event).unwrap();
+        let json = AnswerTemplate::new(&answer).unwrap().fill(&event).unwrap();
         prop_assert_eq!(serde_json::from_slice::<Value>(&json).unwrap(), fill(&answer, &event));
     }
 }
