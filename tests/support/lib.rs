@@ -4,6 +4,7 @@ use std::io::Write;
 
 pub mod executable;
 pub mod http;
+pub mod nats;
 pub mod signer;
 
 /// Says that a test can't run here, and why. `tests/run --ci` fails when anything was skipped.
