@@ -10,7 +10,7 @@ use serde_json::Value;
 const FLOORS: &[&[&str]] = &[
     &["upcall-event", "upcall-callback", "upcall-telemetry"],
     &["upcall-bus", "upcall-responder"],
-    &["upcall-verifier", "upcall-bus-journal", "upcall-consumer"],
+    &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-consumer"],
     &["upcall-sink-sql", "upcall-gateway", "upcall-simulator"],
     &["upcall"],
 ];
@@ -23,6 +23,7 @@ const UNKNOWN_TO: &[(&str, &[&str])] = &[
     ("upcall-bus", STORES),
     ("upcall-responder", &["http", "hyper", "tokio"]),
     ("upcall-verifier", &["axum", "rusqlite", "async-nats", "sqlx-core"]),
+    ("upcall-responder-http", &["axum", "upcall-bus", "async-nats", "rusqlite", "sqlx-core"]),
     ("upcall-bus-journal", &["async-nats", "hyper"]),
     ("upcall-consumer", STORES),
     ("upcall-sink-sql", &["rusqlite", "async-nats"]),
