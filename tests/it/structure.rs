@@ -10,7 +10,7 @@ use serde_json::Value;
 const FLOORS: &[&[&str]] = &[
     &["upcall-event", "upcall-callback", "upcall-telemetry"],
     &["upcall-bus", "upcall-responder"],
-    &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-consumer"],
+    &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-bus-nats", "upcall-consumer"],
     &["upcall-sink-sql", "upcall-gateway", "upcall-simulator"],
     &["upcall"],
 ];
@@ -25,6 +25,7 @@ const UNKNOWN_TO: &[(&str, &[&str])] = &[
     ("upcall-verifier", &["axum", "rusqlite", "async-nats", "sqlx-core"]),
     ("upcall-responder-http", &["axum", "upcall-bus", "async-nats", "rusqlite", "sqlx-core"]),
     ("upcall-bus-journal", &["async-nats", "hyper"]),
+    ("upcall-bus-nats", &["rusqlite", "sqlx-core", "hyper"]),
     ("upcall-consumer", STORES),
     ("upcall-sink-sql", &["rusqlite", "async-nats"]),
     ("upcall-gateway", STORES),

@@ -1,0 +1,280 @@
+//! The connection: made in the background, kept for as long as the bus lives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+use upcall_bus::Source;
+
+use crate::names::Names;
+use crate::{Auth, Options};
+
+/// How long a server may take to accept a connection before the next one is tried.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// The longest wait between two attempts to connect: a server that is back should be noticed soon.
+const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often the server is asked whether it is still there. A server that hangs is given up after two of these.
+const PING_EVERY: Duration = Duration::from_secs(5);
+/// How long the server may take over what is not a publication.
+pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(5);
+/// How many publications may wait for their acknowledgement on this connection.
+const ACKS_PENDING_MAX: usize = 65_536;
+/// The longest that a publication waits for its acknowledgement; its own deadline is sooner.
+const ACK_TIME: Duration = Duration::from_secs(30);
+
+/// The distributed bus. A clone is the same connection.
+#[derive(Clone)]
+pub struct NatsBus {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) context: Context,
+    pub(crate) options: Options,
+    pub(crate) names: Names,
+    pub(crate) link: watch::Receiver<Link>,
+    /// Where the bus's own tasks run, whoever calls.
+    pub(crate) runtime: Handle,
+    readers: Mutex<HashMap<String, Reader>>,
+    pub(crate) checked: watch::Sender<Result<(), String>>,
+}
+
+/// The connection as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Whether there is one.
+    pub connected: bool,
+    /// How often one was made: grows with each.
+    pub generation: u64,
+    /// What went wrong last.
+    pub fault: Option<String>,
+}
+
+/// What the connection can't be made with, whatever the servers do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A URL is none.
+    #[error("{url:?} is no URL of a NATS server: write nats://HOST:PORT or tls://HOST:PORT")]
+    Url {
+        /// What was given.
+        url: String,
+    },
+    /// A file can't be used.
+    #[error("{path} can't be used to authenticate")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something else about the options, such as a seed that is none or a certificate that can't be read.
+    #[error("the options of the connection can't be used")]
+    Options(#[source] Source),
+}
+
+impl NatsBus {
+    /// Begins to connect, and goes on in the background for as long as it takes: a server that is not there yet is no
+    /// error. Runs its tasks on the current runtime.
+    ///
+    /// # Errors
+    /// If the options can't be used, whatever the servers do.
+    pub async fn connect(options: Options) -> Result<Self, ConnectError> {
+        let urls = addresses(&options)?;
+        let (sender, link) = watch::channel(Link::default());
+        let client = connect_options(&options)
+            .await?
+            .event_callback(move |event| {
+                note(&sender, &event);
+                std::future::ready(())
+            })
+            .connect(urls)
+            .await
+            .map_err(|error| ConnectError::Options(error.into()))?;
+        let context = jetstream::ContextBuilder::new()
+            .timeout(REQUEST_TIME)
+            .ack_timeout(ACK_TIME)
+            .max_ack_inflight(ACKS_PENDING_MAX)
+            .build(client.clone());
+        let names = Names::new(&options.stream);
+        let checked = watch::channel(Err("the streams have not been looked at yet".to_owned())).0;
+        let shared = Shared {
+            client,
+            context,
+            options,
+            names,
+            link,
+            runtime: Handle::current(),
+            readers: Mutex::default(),
+            checked,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Follows the connection.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.shared.link.clone()
+    }
+
+    /// Whether the server can be reached, as far as is known now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.shared.is_connected()
+    }
+
+    /// The names of streams and bucket.
+    #[must_use]
+    pub fn names(&self) -> &Names {
+        &self.shared.names
+    }
+
+    /// The connection itself, for what goes beyond the bus, such as requests to services.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// Sends what waits to be sent, and closes the connection.
+    pub async fn close(&self) {
+        // What can't be sent any more is delivered again, or was never acknowledged.
+        let _ = tokio::time::timeout(REQUEST_TIME, self.shared.client.flush()).await;
+        let _ = self.shared.client.drain().await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Takes a consumer's name. One that is just being given back is waited for; `None` if it is taken.
+    pub(crate) async fn take_name(self: &Arc<Self>, name: &str) -> Option<Lease> {
+        loop {
+            let released = {
+                let mut readers = self.lock_readers();
+                match readers.get(name) {
+                    None => {
+                        let reader = Reader { leaving: false, gone: Arc::new(Semaphore::new(0)) };
+                        readers.insert(name.to_owned(), reader);
+                        return Some(Lease { shared: Arc::clone(self), name: name.to_owned() });
+                    }
+                    Some(reader) if reader.leaving => Arc::clone(&reader.gone),
+                    Some(_) => return None,
+                }
+            };
+            // It is closed when the name is free again.
+            let _ = released.acquire().await;
+        }
+    }
+
+    fn lock_readers(&self) -> MutexGuard<'_, HashMap<String, Reader>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who has a consumer's name.
+struct Reader {
+    leaving: bool,
+    gone: Arc<Semaphore>,
+}
+
+/// A consumer's name, held while it is read.
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    name: String,
+}
+
+impl Lease {
+    /// Announces that the name is about to be given back.
+    pub(crate) fn leave(&self) {
+        if let Some(reader) = self.shared.lock_readers().get_mut(&self.name) {
+            reader.leaving = true;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(reader) = self.shared.lock_readers().remove(&self.name) {
+            reader.gone.close();
+        }
+    }
+}
+
+fn addresses(options: &Options) -> Result<Vec<async_nats::ServerAddr>, ConnectError> {
+    let parse = |url: &String| {
+        // `host` and `host:port` pass as well; other schemes do not.
+        url.parse().map_err(|_| ConnectError::Url { url: url.clone() })
+    };
+    options.urls.iter().map(parse).collect()
+}
+
+async fn connect_options(options: &Options) -> Result<ConnectOptions, ConnectError> {
+    let connect = match &options.auth {
+        Auth::None => ConnectOptions::new(),
+        Auth::Password { user, password } => ConnectOptions::new().user_and_password(user.clone(), password.clone()),
+        Auth::Token(token) => ConnectOptions::new().token(token.clone()),
+        Auth::Nkey(seed) => ConnectOptions::new().nkey(seed.clone()),
+        Auth::Credentials(file) => ConnectOptions::new()
+            .credentials_file(file)
+            .await
+            .map_err(|source| ConnectError::File { path: file.display().to_string(), source })?,
+    };
+    let mut connect = connect
+        .name("upcall")
+        .retry_on_initial_connect()
+        .connection_timeout(CONNECT_TIME)
+        .ping_interval(PING_EVERY)
+        .request_timeout(Some(REQUEST_TIME))
+        .subscription_capacity(ACKS_PENDING_MAX)
+        .client_capacity(4_096)
+        .reconnect_delay_callback(|attempts| {
+            let exponent = u32::try_from(attempts.min(8)).unwrap_or(8);
+            (Duration::from_millis(20) * 2_u32.pow(exponent)).min(RECONNECT_WAIT_MAX)
+        })
+        .require_tls(options.tls.required);
+    if let Some(ca) = &options.tls.ca {
+        connect = connect.add_root_certificates(ca.clone());
+    }
+    if let Some((certificate, key)) = &options.tls.identity {
+        connect = connect.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(connect)
+}
+
+fn note(link: &watch::Sender<Link>, event: &Event) {
+    match event {
+        Event::Connected => {
+            info!("connected to NATS");
+            link.send_modify(|link| {
+                link.connected = true;
+                link.generation += 1;
+                link.fault = None;
+            });
+        }
+        Event::Disconnected | Event::Closed => {
+            warn!("the connection to NATS is gone");
+            link.send_modify(|link| link.connected = false);
+        }
+        other => {
+            let fault = other.to_string();
+            if link.borrow().fault.as_ref() != Some(&fault) {
+                warn!(%fault, "NATS");
+                link.send_modify(|link| link.fault = Some(fault));
+            }
+        }
+    }
+}
+
+/// A header's value as text.
+pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).map(async_nats::HeaderValue::as_str)
+}

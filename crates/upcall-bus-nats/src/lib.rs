@@ -1,0 +1,16 @@
+//! The distributed bus: NATS JetStream.
+
+mod attempts;
+mod connection;
+mod dead;
+pub mod names;
+mod options;
+mod provision;
+mod publish;
+mod session;
+mod settle;
+mod subscription;
+
+pub use connection::{ConnectError, Link, NatsBus};
+pub use options::{Auth, Options, StreamOptions, Tls};
+pub use provision::{DUPLICATE_WINDOW_MIN, Difference, Severity};

@@ -1,0 +1,348 @@
+//! Making the streams, and finding out what is wrong with those that are there.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::{ErrorCode, kv};
+use upcall_bus::{ArchiveError, ConsumerSpec, Start};
+
+use crate::names::{DEAD_PREFIX, QUARANTINE_PREFIX, REDELIVERY_PREFIX, redelivery_subject};
+use crate::{NatsBus, Options};
+
+/// For how long at least the server has to recognise ids: longer than a callback is repeated by OSS, which tries up to
+/// five URLs for five seconds each, and than a gateway repeats a publication without looking first. Two minutes.
+pub const DUPLICATE_WINDOW_MIN: Duration = Duration::from_secs(120);
+/// For how long a redelivery is recognised that is asked for again: an interrupted command is repeated within the hour.
+const REDELIVERY_WINDOW: Duration = Duration::from_secs(3_600);
+/// How long the count of an event's attempts is kept after the last of them.
+const ATTEMPTS_AGE: Duration = Duration::from_hours(30 * 24);
+/// How many unanswered pulls a consumer takes: two for each of a few hundred processes.
+const WAITING_MAX: i64 = 512;
+
+/// What is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is about, such as `stream UPCALL`.
+    pub what: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// How bad that is.
+    pub severity: Severity,
+}
+
+/// How bad a difference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It is other than configured, and does no harm to events.
+    Differs,
+    /// It is not there.
+    Missing,
+    /// Events would be lost or doubled, or are refused.
+    Harmful,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.problem)
+    }
+}
+
+impl NatsBus {
+    /// Compares the streams, the bucket and the consumers with what they should be.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn check(&self, consumers: &[ConsumerSpec]) -> Result<Vec<Difference>, ArchiveError> {
+        let mut differences = Vec::new();
+        for wanted in self.wanted() {
+            match self.stream_info(&wanted.name).await? {
+                Some(info) => compare(&wanted, &info, &mut differences),
+                None => differences.push(missing(format!("stream {}", wanted.name))),
+            }
+        }
+        for consumer in consumers {
+            for (stream, config) in self.consumers_of(consumer) {
+                if self.consumer_info(&stream, consumer.name.as_str()).await?.is_none() {
+                    differences.push(missing(format!("consumer {} of stream {stream}", config_name(&config))));
+                }
+            }
+        }
+        Ok(differences)
+    }
+
+    /// Makes what is missing, and mends what is harmful. Other differences stay. Returns what was done, in words.
+    ///
+    /// # Errors
+    /// If the server refuses; what was made until then stays.
+    pub async fn provision(&self, consumers: &[ConsumerSpec]) -> Result<Vec<String>, ArchiveError> {
+        let mut done = Vec::new();
+        for wanted in self.wanted() {
+            let Some(info) = self.stream_info(&wanted.name).await? else {
+                self.shared.context.create_stream(wanted.clone()).await.map_err(ArchiveError::new)?;
+                done.push(format!("made stream {}", wanted.name));
+                continue;
+            };
+            let mut differences = Vec::new();
+            compare(&wanted, &info, &mut differences);
+            if differences.iter().any(|difference| difference.severity == Severity::Harmful) {
+                self.shared.context.update_stream(mended(&wanted, info.config)).await.map_err(ArchiveError::new)?;
+                done.push(format!("mended stream {}", wanted.name));
+            }
+        }
+        for consumer in consumers {
+            for (stream, config) in self.consumers_of(consumer) {
+                let name = consumer.name.as_str();
+                if self.consumer_info(&stream, name).await?.is_none() {
+                    self.shared
+                        .context
+                        .create_consumer_on_stream(config, stream.as_str())
+                        .await
+                        .map_err(ArchiveError::new)?;
+                    done.push(format!("made consumer {name} of stream {stream}"));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// The streams as they should be. A bucket is a stream, too.
+    pub(crate) fn wanted(&self) -> Vec<Config> {
+        let (options, names) = (&self.shared.options, self.names());
+        let Options { streams, .. } = options;
+        let base = |name: String, subjects: Vec<String>| Config {
+            name,
+            subjects,
+            storage: StorageType::File,
+            num_replicas: streams.replicas,
+            discard: DiscardPolicy::New,
+            retention: RetentionPolicy::Limits,
+            max_bytes: -1,
+            max_messages: -1,
+            max_messages_per_subject: -1,
+            max_message_size: -1,
+            max_consumers: -1,
+            duplicate_window: streams.duplicate_window,
+            allow_direct: true,
+            ..Config::default()
+        };
+        let attempts = kv::Config {
+            bucket: names.attempts(),
+            max_age: ATTEMPTS_AGE,
+            history: 1,
+            num_replicas: streams.replicas,
+            storage: StorageType::File,
+            ..kv::Config::default()
+        };
+        vec![
+            Config {
+                max_age: streams.age,
+                max_bytes: streams.size_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+                description: Some("Upcall: completed uploads".to_owned()),
+                ..base(names.uploads().to_owned(), options.subjects.clone())
+            },
+            Config {
+                max_age: streams.dead_age,
+                description: Some("Upcall: events that a consumer could not take".to_owned()),
+                ..base(names.dead(), vec![format!("{DEAD_PREFIX}.>")])
+            },
+            Config {
+                max_age: streams.dead_age,
+                retention: RetentionPolicy::WorkQueue,
+                duplicate_window: REDELIVERY_WINDOW.min(streams.dead_age),
+                description: Some("Upcall: events that one consumer gets again".to_owned()),
+                ..base(names.redelivery(), vec![format!("{REDELIVERY_PREFIX}.>")])
+            },
+            Config {
+                max_age: streams.dead_age,
+                max_bytes: i64::try_from(streams.quarantine_bytes).unwrap_or(i64::MAX),
+                discard: DiscardPolicy::Old,
+                description: Some("Upcall: rejected callbacks".to_owned()),
+                ..base(names.quarantine(), vec![format!("{QUARANTINE_PREFIX}.>")])
+            },
+            bucket_stream(&attempts),
+        ]
+    }
+
+    /// The consumers that one of ours reads with, each with its stream.
+    pub(crate) fn consumers_of(&self, spec: &ConsumerSpec) -> [(String, pull::Config); 2] {
+        let options = &self.shared.options;
+        let config = pull::Config {
+            durable_name: Some(spec.name.to_string()),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: options.ack_wait,
+            // We count attempts ourselves: the server would count hand-backs and crashes, too.
+            max_deliver: -1,
+            max_ack_pending: i64::from(options.ack_pending_max),
+            max_waiting: WAITING_MAX,
+            ..pull::Config::default()
+        };
+        let deliver_policy = match spec.start {
+            Start::Oldest => DeliverPolicy::All,
+            Start::New => DeliverPolicy::New,
+        };
+        let filter = if spec.filter.as_str() == ">" { String::new() } else { spec.filter.as_str().to_owned() };
+        [
+            (
+                self.names().uploads().to_owned(),
+                pull::Config { filter_subject: filter, deliver_policy, ..config.clone() },
+            ),
+            (self.names().redelivery(), pull::Config { filter_subject: redelivery_subject(&spec.name), ..config }),
+        ]
+    }
+
+    pub(crate) async fn stream_info(&self, name: &str) -> Result<Option<Info>, ArchiveError> {
+        match self.shared.context.get_stream(name).await {
+            Ok(stream) => Ok(Some(stream.cached_info().clone())),
+            Err(error) if is_unknown(&error) => Ok(None),
+            Err(error) => Err(ArchiveError::new(error)),
+        }
+    }
+
+    async fn consumer_info(&self, stream: &str, name: &str) -> Result<Option<()>, ArchiveError> {
+        use async_nats::jetstream::stream::ConsumerErrorKind::JetStream;
+        match self.shared.context.get_consumer_from_stream::<pull::Config, _, _>(name, stream).await {
+            Ok(_) => Ok(Some(())),
+            Err(error) => match error.kind() {
+                JetStream(error)
+                    if [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&error.error_code()) =>
+                {
+                    Ok(None)
+                }
+                _ => Err(ArchiveError::new(error)),
+            },
+        }
+    }
+}
+
+fn is_unknown(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn missing(what: String) -> Difference {
+    Difference { what, problem: "is not there; `upcall provision` makes it".to_owned(), severity: Severity::Missing }
+}
+
+fn config_name(config: &pull::Config) -> &str {
+    config.durable_name.as_deref().unwrap_or_default()
+}
+
+/// The stream under a key-value bucket, as the client library would make it.
+fn bucket_stream(bucket: &kv::Config) -> Config {
+    Config {
+        name: format!("KV_{}", bucket.bucket),
+        subjects: vec![format!("$KV.{}.>", bucket.bucket)],
+        description: Some("Upcall: how often an event was tried".to_owned()),
+        max_messages_per_subject: bucket.history,
+        max_messages: -1,
+        max_bytes: -1,
+        max_message_size: -1,
+        max_consumers: -1,
+        max_age: bucket.max_age,
+        storage: bucket.storage,
+        num_replicas: bucket.num_replicas,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        discard: DiscardPolicy::New,
+        retention: RetentionPolicy::Limits,
+        duplicate_window: Duration::from_secs(120),
+        ..Config::default()
+    }
+}
+
+fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
+    let found = &info.config;
+    let mut differs = |severity, problem: String| {
+        differences.push(Difference { what: format!("stream {}", wanted.name), problem, severity });
+    };
+    for subject in &wanted.subjects {
+        if !found.subjects.iter().any(|captured| covers(captured, subject)) {
+            differs(Severity::Harmful, format!("does not capture the subject {subject}"));
+        }
+    }
+    if found.sealed {
+        differs(Severity::Harmful, "is sealed: it takes no events any more, and can't be opened again".to_owned());
+    }
+    if found.no_ack {
+        differs(Severity::Harmful, "acknowledges nothing: no_ack is set".to_owned());
+    }
+    if found.storage == StorageType::Memory {
+        differs(Severity::Harmful, "keeps events in memory only: a restart loses them".to_owned());
+    }
+    if wanted.discard == DiscardPolicy::New && found.discard == DiscardPolicy::Old && has_limit(found) {
+        differs(Severity::Harmful, "drops its oldest events when it is full, instead of refusing new ones".to_owned());
+    }
+    if found.retention != wanted.retention {
+        differs(Severity::Harmful, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
+    }
+    let window = found.duplicate_window;
+    if window < wanted.duplicate_window.min(DUPLICATE_WINDOW_MIN) {
+        differs(
+            Severity::Harmful,
+            format!("recognises an id for {window:?} only, at least {DUPLICATE_WINDOW_MIN:?} are needed"),
+        );
+    } else if window != wanted.duplicate_window {
+        differs(Severity::Differs, format!("recognises an id for {window:?}, not {:?}", wanted.duplicate_window));
+    }
+    if found.num_replicas != wanted.num_replicas {
+        differs(Severity::Differs, format!("has {} replicas, not {}", found.num_replicas, wanted.num_replicas));
+    }
+    if found.max_age != wanted.max_age {
+        differs(Severity::Differs, format!("keeps events for {:?}, not {:?}", found.max_age, wanted.max_age));
+    }
+    if found.max_bytes != wanted.max_bytes {
+        differs(Severity::Differs, format!("holds up to {} bytes, not {}", found.max_bytes, wanted.max_bytes));
+    }
+}
+
+fn has_limit(config: &Config) -> bool {
+    config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0
+}
+
+/// What is there, with what is harmful made as wanted. What can't be changed in place the server refuses, in words.
+fn mended(wanted: &Config, found: Config) -> Config {
+    let mut subjects = found.subjects.clone();
+    let lacking = |subject: &&String| !found.subjects.iter().any(|captured| covers(captured, subject));
+    subjects.extend(wanted.subjects.iter().filter(lacking).cloned());
+    Config {
+        subjects,
+        no_ack: false,
+        sealed: found.sealed,
+        storage: wanted.storage,
+        discard: wanted.discard,
+        retention: wanted.retention,
+        duplicate_window: found.duplicate_window.max(wanted.duplicate_window),
+        ..found
+    }
+}
+
+/// Whether a filter selects every subject that another one does.
+pub(crate) fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(outer), Some(inner)) if outer == inner => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_filter_covers_what_it_selects_whole() {
+        for (outer, inner) in [("a.>", "a.b.>"), (">", "a"), ("a.*.c", "a.b.c"), ("a.*", "a.*"), ("a.b", "a.b")] {
+            assert!(covers(outer, inner), "{outer} {inner}");
+        }
+        for (outer, inner) in [("a.*", "a.>"), ("a.b", "a.*"), ("a.>", "a"), ("a.b", "a.b.c"), ("a.b.c", "a.b")] {
+            assert!(!covers(outer, inner), "{outer} {inner}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Publishing, and what an error means.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind as NatsKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, ErrorCode};
+use async_nats::{HeaderMap, HeaderValue};
+use async_trait::async_trait;
+use tokio::time::{sleep, timeout_at};
+use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt};
+use upcall_event::{BinaryEvent, Event};
+
+use crate::NatsBus;
+
+/// How long to wait before an id is offered again that another publisher is just storing.
+const CONFLICT_WAIT: Duration = Duration::from_millis(5);
+
+#[async_trait]
+impl Publisher for NatsBus {
+    async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
+        if deadline.has_passed() {
+            return Err(PublishErrorKind::Timeout.into());
+        }
+        // The client would keep it until it is connected again, which may be long after the deadline.
+        if !self.shared.is_connected() {
+            return Err(self.unreachable());
+        }
+        let publish = self.publish_once(&message);
+        match timeout_at(deadline.instant().into(), publish).await {
+            Ok(result) => result,
+            Err(_) => Err(PublishErrorKind::Timeout.into()),
+        }
+    }
+}
+
+impl NatsBus {
+    async fn publish_once(&self, message: &Message) -> Result<Receipt, PublishError> {
+        let outgoing = outgoing(&message.event.id.to_string(), message.event.to_binary(), self.names().uploads());
+        loop {
+            let sent = self.shared.context.send_publish(message.subject.as_str().to_owned(), outgoing.clone()).await;
+            let error = match sent {
+                Ok(ack) => match ack.await {
+                    Ok(ack) if ack.duplicate => return Ok(Receipt::Duplicate),
+                    Ok(_) => return Ok(Receipt::Stored),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            if code(&error) != Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) {
+                return Err(publish_error(error));
+            }
+            // Whether it was stored is known in a moment.
+            sleep(CONFLICT_WAIT).await;
+        }
+    }
+
+    fn unreachable(&self) -> PublishError {
+        let fault = self.shared.link.borrow().fault.clone();
+        let source = fault.unwrap_or_else(|| "there is no connection to a NATS server".to_owned());
+        PublishError { kind: PublishErrorKind::Unavailable, source: Some(source.into()) }
+    }
+}
+
+/// An event as it goes to a stream, which recognises it by its id. Another stream than this refuses it.
+pub(crate) fn outgoing(id: &str, event: BinaryEvent, stream: &str) -> PublishMessage {
+    let mut headers = event_headers(event.headers);
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+    headers.insert(async_nats::header::NATS_EXPECTED_STREAM, stream);
+    PublishMessage::build().headers(headers).payload(event.data.into())
+}
+
+pub(crate) fn event_headers(pairs: Vec<(&'static str, String)>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.insert(name, HeaderValue::from(value));
+    }
+    headers
+}
+
+/// Reads an event that a stream holds.
+pub(crate) fn read_event(headers: &HeaderMap, data: &[u8]) -> Result<Event, upcall_event::MalformedEvent> {
+    Event::from_binary(|name| headers.get(name).map(HeaderValue::as_str), data)
+}
+
+pub(crate) fn publish_error(error: NatsError) -> PublishError {
+    let kind = kind(&error);
+    PublishError { kind, source: Some(error.into()) }
+}
+
+/// What to do about a failure. Only what is wrong with the event itself is final; whatever is wrong with the server or
+/// its streams can be mended, and the event sent then.
+fn kind(error: &NatsError) -> PublishErrorKind {
+    match error.kind() {
+        NatsKind::TimedOut => PublishErrorKind::Timeout,
+        NatsKind::BrokenPipe | NatsKind::StreamNotFound => PublishErrorKind::Unavailable,
+        NatsKind::MaxAckPending => PublishErrorKind::Busy,
+        NatsKind::MaxPayloadExceeded => PublishErrorKind::Rejected,
+        // We expect none; if the stream does, the event may go later.
+        NatsKind::WrongLastMessageId | NatsKind::WrongLastSequence => PublishErrorKind::Busy,
+        NatsKind::Other => match code(error) {
+            Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM) => {
+                PublishErrorKind::Rejected
+            }
+            Some(
+                ErrorCode::STREAM_STORE_FAILED
+                | ErrorCode::INSUFFICIENT_RESOURCES
+                | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
+                | ErrorCode::STORAGE_RESOURCES_EXCEEDED
+                | ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+            ) => PublishErrorKind::Full,
+            Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => PublishErrorKind::Busy,
+            // Sealed, captured by another stream, a cluster without a leader, and what later versions may add.
+            Some(_) | None => PublishErrorKind::Unavailable,
+        },
+    }
+}
+
+/// The server's own code, where the failure is its answer.
+pub(crate) fn code(error: &NatsError) -> Option<ErrorCode> {
+    let source = std::error::Error::source(error)?;
+    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
+}

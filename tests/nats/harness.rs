@@ -1,0 +1,74 @@
+//! A bus on NATS that can crash.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Runtime;
+use upcall_bus::conformance::Harness;
+use upcall_bus::Bus;
+use upcall_bus_nats::{NatsBus, Options};
+use upcall_tests::nats::{NatsCluster, NatsServer};
+
+/// What keeps the servers alive for as long as the test runs.
+pub(crate) enum Servers {
+    One(NatsServer),
+    Three(NatsCluster),
+}
+
+/// A bus on NATS, with a runtime of its own: what runs on that ends with it, as in a process that is killed.
+pub(crate) struct NatsHarness {
+    options: Options,
+    bus: NatsBus,
+    runtime: Option<Runtime>,
+    _servers: Servers,
+}
+
+impl NatsHarness {
+    pub(crate) async fn new(servers: Servers) -> Self {
+        let (urls, replicas) = match &servers {
+            Servers::One(server) => (vec![server.url()], 1),
+            Servers::Three(cluster) => (cluster.urls(), 3),
+        };
+        let mut options = Options::new("");
+        options.urls = urls;
+        options.subjects = vec!["upcall.uploads.>".to_owned(), "a.>".to_owned()];
+        options.streams.replicas = replicas;
+        // What a crash leaves unsettled comes again after this.
+        options.ack_wait = Duration::from_secs(1);
+        let (runtime, bus) = open(options.clone()).await;
+        bus.provision(&[]).await.expect("streams can be made");
+        Self { options, bus, runtime: Some(runtime), _servers: servers }
+    }
+}
+
+async fn open(options: Options) -> (Runtime, NatsBus) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let bus = runtime.spawn(NatsBus::connect(options)).await.expect("no panic").expect("good options");
+    bus.link().wait_for(|link| link.connected).await.expect("the bus lives");
+    (runtime, bus)
+}
+
+#[async_trait]
+impl Harness for NatsHarness {
+    fn bus(&self) -> Arc<dyn Bus> {
+        Arc::new(self.bus.clone())
+    }
+
+    async fn crash(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        let (runtime, bus) = open(self.options.clone()).await;
+        self.runtime = Some(runtime);
+        self.bus = bus;
+    }
+}
+
+impl Drop for NatsHarness {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

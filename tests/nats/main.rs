@@ -1,0 +1,4 @@
+//! The bus on real NATS servers.
+
+mod conformance;
+mod harness;
