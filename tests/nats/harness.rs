@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::runtime::Runtime;
 use upcall_bus::conformance::Harness;
-use upcall_bus::Bus;
+use upcall_bus::{Bus, Deadline};
 use upcall_bus_nats::{NatsBus, Options};
+use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsCluster, NatsServer};
 
 /// What keeps the servers alive for as long as the test runs.
@@ -37,7 +38,12 @@ impl NatsHarness {
         // What a crash leaves unsettled comes again after this.
         options.ack_wait = Duration::from_secs(1);
         let (runtime, bus) = open(options.clone()).await;
-        bus.provision(&[]).await.expect("streams can be made");
+        // A cluster that has just started may still be choosing its leaders.
+        let patience = Deadline::after(PATIENCE);
+        while let Err(error) = bus.provision(&[]).await {
+            assert!(!patience.has_passed(), "the streams can't be made: {error:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         Self { options, bus, runtime: Some(runtime), _servers: servers }
     }
 }

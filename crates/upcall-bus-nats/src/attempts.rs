@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use tokio::time::timeout;
 use upcall_bus::Source;
 use upcall_event::EventId;
@@ -15,9 +16,10 @@ impl Session {
     pub(crate) async fn attempts(&self, key: Key, id: EventId) -> Result<u32, Source> {
         let subject = self.attempts_subject(key, id);
         let stream = self.bus.shared.context.get_stream_no_info(format!("KV_{}", self.bus.names().attempts())).await?;
-        match timeout(REQUEST_TIME, stream.direct_get_last_for_subject(subject)).await? {
+        // Asked of the leader: another replica may not have heard of the last attempt yet.
+        match timeout(REQUEST_TIME, stream.get_last_raw_message_by_subject(&subject)).await? {
             Ok(message) => Ok(str::from_utf8(&message.payload)?.parse().unwrap_or(0)),
-            Err(error) if error.kind() == async_nats::jetstream::stream::DirectGetErrorKind::NotFound => Ok(0),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
             Err(error) => Err(error.into()),
         }
     }

@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::pull;
 use async_nats::{Client, Subject as Reply};
 use tokio::sync::Notify;
 use upcall_bus::ConsumerName;
 use upcall_event::{Event, Subject};
 
 use crate::NatsBus;
+
+/// How long the server keeps what it gets back from a subscription that ends: until it has forgotten the requests of
+/// that one. It would else take the first event out of its queue for them, and put it back at the end.
+const RETURN_WAIT: Duration = Duration::from_millis(50);
 
 /// Which of a consumer's two streams a delivery came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,14 +85,22 @@ impl Session {
         self.lock().replies.insert(key, reply).is_none()
     }
 
-    /// Where to answer for an event; `None` once it is settled or no longer ours.
-    pub(crate) fn reply(&self, key: Key) -> Option<Reply> {
+    /// Whether an event is still ours to settle.
+    pub(crate) fn holds(&self, key: Key) -> bool {
         let state = self.lock();
-        if state.closed { None } else { state.replies.get(&key).cloned() }
+        !state.closed && state.replies.contains_key(&key)
     }
 
-    pub(crate) fn settled(&self, key: Key) {
-        self.lock().replies.remove(&key);
+    /// Takes an event out, to be settled: the server may deliver it again before its answer has arrived. Returns where
+    /// to answer; `None` once it is settled or no longer ours.
+    pub(crate) fn take_out(&self, key: Key) -> Option<Reply> {
+        let mut state = self.lock();
+        if state.closed { None } else { state.replies.remove(&key) }
+    }
+
+    /// Puts an event back that could not be settled.
+    pub(crate) fn put_back(&self, key: Key, reply: Reply) {
+        self.lock().replies.entry(key).or_insert(reply);
     }
 
     /// Puts an event back, to be delivered again as the same attempt. The server does not hear of it: it would count.
@@ -110,14 +121,7 @@ impl Session {
             state.returned.clear();
             std::mem::take(&mut state.replies)
         };
-        // Asked about a consumer, the server forgets the requests of those who are gone. It would else take the first
-        // event out of its queue for them, and put it back at the end.
-        for stream in [self.bus.names().uploads().to_owned(), self.bus.names().redelivery()] {
-            let asked =
-                self.bus.shared.context.get_consumer_from_stream::<pull::Config, _, _>(self.name.as_str(), stream);
-            let _ = asked.await;
-        }
-        tell(self.client(), replies.into_values(), AckKind::Nak(None)).await;
+        tell(self.client(), replies.into_values(), AckKind::Nak(Some(RETURN_WAIT))).await;
         // So that whoever subscribes next asks the server after this has reached it.
         let _ = tokio::time::timeout(crate::connection::REQUEST_TIME, self.client().flush()).await;
     }

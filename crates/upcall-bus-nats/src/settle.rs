@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_nats::Subject as Reply;
 use async_nats::jetstream::AckKind;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use upcall_bus::{SettleError, SettleErrorKind, Settlement, Settler, Source};
 
 use crate::connection::REQUEST_TIME;
 use crate::dead;
-use crate::session::{Arrived, Session};
+use crate::session::{Arrived, Key, Session};
 
 pub(crate) struct NatsSettler {
     session: Arc<Session>,
@@ -29,7 +30,7 @@ impl Settler for NatsSettler {
     async fn settle(&mut self, settlement: &Settlement) -> Result<(), SettleError> {
         let Some(arrived) = &self.arrived else { return Err(SettleErrorKind::Lost.into()) };
         let key = arrived.key;
-        if self.session.reply(key).is_none() {
+        if !self.session.holds(key) {
             self.arrived = None;
             return Err(SettleErrorKind::Lost.into());
         }
@@ -49,15 +50,16 @@ impl Settler for NatsSettler {
                 AckKind::Ack
             }
         };
-        // The server may have asked again meanwhile.
-        let Some(reply) = self.session.reply(key) else { return Err(SettleErrorKind::Lost.into()) };
+        let Some(reply) = self.session.take_out(key) else { return Err(SettleErrorKind::Lost.into()) };
+        // Put back whatever happens, also when this future is dropped, until the server has answered.
+        let mut settling = Settling { session: &self.session, key, reply: Some(reply.clone()) };
         let answer = self.session.client().request(reply, kind.into());
         match timeout(REQUEST_TIME, answer).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => settling.reply = None,
             Ok(Err(error)) => return Err(unavailable(error.into())),
             Err(elapsed) => return Err(unavailable(elapsed.into())),
         }
-        self.session.settled(key);
+        drop(settling);
         self.arrived = None;
         Ok(())
     }
@@ -65,6 +67,22 @@ impl Settler for NatsSettler {
     fn hand_back(&mut self) {
         if let Some(arrived) = self.arrived.take() {
             self.session.hand_back(arrived);
+        }
+    }
+}
+
+/// An event that is being settled.
+struct Settling<'s> {
+    session: &'s Session,
+    key: Key,
+    /// Where to answer; none once the server has confirmed.
+    reply: Option<Reply>,
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            self.session.put_back(self.key, reply);
         }
     }
 }

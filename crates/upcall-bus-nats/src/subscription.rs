@@ -11,12 +11,13 @@ use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
+use tokio::time::sleep;
 use tracing::warn;
-use upcall_bus::{Bus, ConsumerSpec, Delivery, Source, SubscribeError, SubscribeErrorKind, Subscription};
+use upcall_bus::{Bus, ConsumerSpec, Deadline, Delivery, Source, SubscribeError, SubscribeErrorKind, Subscription};
 use upcall_event::{Event, Subject};
 
 use crate::NatsBus;
-use crate::connection::{Lease, text};
+use crate::connection::{Lease, REQUEST_TIME, text};
 use crate::names::header;
 use crate::publish::read_event;
 use crate::session::{Arrived, Key, Lane, Session};
@@ -26,6 +27,9 @@ use crate::settle::NatsSettler;
 const PULL_TIME: Duration = Duration::from_secs(30);
 /// How often the server says meanwhile that it is there. Twice this without a word, and the request is made anew.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How long to wait before a consumer is opened again that could not be.
+const OPEN_AGAIN: Duration = Duration::from_millis(100);
 
 /// A consumer's end of the bus.
 struct NatsSubscription {
@@ -50,8 +54,14 @@ impl Bus for NatsBus {
             waiting: VecDeque::new(),
             lease: Some(lease),
         };
-        // Now, since a new consumer begins now.
-        subscription.open().await?;
+        // Now, since a new consumer begins now. A cluster may just be choosing a leader.
+        let patience = Deadline::after(REQUEST_TIME);
+        while let Err(error) = subscription.open().await {
+            if patience.has_passed() || !self.is_connected() {
+                return Err(error);
+            }
+            sleep(OPEN_AGAIN).await;
+        }
         Ok(Box::new(subscription))
     }
 }
