@@ -7,17 +7,19 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
+use upcall_responder::Veto;
 
 use crate::error::{ErrorKind, RequestErrorKind};
 
 /// An answer with a JSON body.
-pub(crate) fn json(status: StatusCode, body: Vec<u8>) -> Response<Full<Bytes>> {
+pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let body = body.into();
     let mut response = Response::new(());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    response.map(|()| Full::new(Bytes::from(body)))
+    response.map(|()| Full::new(body))
 }
 
 /// An answer that says what went wrong.
@@ -27,6 +29,13 @@ pub(crate) fn error(kind: ErrorKind, message: &str, request_id: &str) -> Respons
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     }
     response
+}
+
+/// An answer that shows the uploader a veto. Only with 200 does OSS relay it.
+pub(crate) fn veto(veto: &Veto, request_id: &str) -> Response<Full<Bytes>> {
+    let kind = ErrorKind::Request(RequestErrorKind::Vetoed);
+    let own = || error_json(kind, veto.reason(), request_id).into();
+    json(StatusCode::OK, veto.body().cloned().unwrap_or_else(own))
 }
 
 /// The JSON that says what went wrong.

@@ -14,13 +14,14 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
-use upcall_bus::{Deadline, PublishErrorKind, Receipt};
+use upcall_bus::{Deadline, Message, PublishErrorKind, Receipt};
 use upcall_callback::{CallbackRequest, Target, TargetError};
 use upcall_event::EventId;
-use upcall_responder::Responder;
+use upcall_responder::{Responder, VetoAnswer};
 use upcall_verifier::{Refusal, Verifier};
 
 use crate::answer;
+use crate::asking::Asked;
 use crate::body;
 use crate::clock::Clock;
 use crate::error::{Error, RequestErrorKind};
@@ -51,10 +52,12 @@ pub(crate) const LONG_BODIES_KIB: usize = 64 * 1024;
 
 /// What became known on the way, for whoever counts and observes.
 #[derive(Default)]
-struct Progress<'s> {
+pub(crate) struct Progress<'s> {
     route: Option<&'s BoundRoute>,
     /// Kept only for an observer: the bus takes the event.
     event: Option<(EventId, String, String)>,
+    /// Why a fallback is answered.
+    pub(crate) fallback: Option<String>,
 }
 
 /// Answers one request. Whatever happens, the answer is JSON.
@@ -82,47 +85,56 @@ impl Shared {
         peer: SocketAddr,
         deadline: Deadline,
         progress: &mut Progress<'s>,
-    ) -> Result<(Vec<u8>, Receipt), Error> {
+    ) -> Result<(Bytes, Receipt), Error> {
         let mut stopwatch = Stopwatch::start();
         let Found { route, signed } = self.find(parts, peer)?;
         progress.route = Some(route);
         if parts.method != Method::POST {
             return Err(RequestErrorKind::MethodNotAllowed.into());
         }
-        let _room = self.room_for(&body)?;
-        let body = body::read(body, self.limits.body_bytes_max, deadline.at_most(self.limits.body_time)).await?;
-        stopwatch.lap(&self.measures.read);
+        // Body and room are given back before anybody else is waited for.
+        let (message, permit) = {
+            let _room = self.room_for(&body)?;
+            let body = body::read(body, self.limits.body_bytes_max, deadline.at_most(self.limits.body_time)).await?;
+            stopwatch.lap(&self.measures.read);
 
-        // Only now: a client that sends a head and no body must not keep others from being worked on.
-        let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
-        let target = Target::parse(&signed).map_err(Refusal::Target)?;
-        let request = callback_request(&target, &body, &parts.headers);
-        let verified = self.verifier.verify(request, deadline).await?;
-        let admitted = route.policy.admit(&verified)?;
-        self.measures.count_unread(route.policy.name(), admitted.unread());
-        let message = admitted.into_message(self.clock.now());
-        stopwatch.lap(&self.measures.verify);
-
-        // The answer is made before the bus takes the event, which so need not be copied.
-        let answer = match &route.responder {
-            Responder::Template(answer) => answer.fill(&message.event),
-            Responder::Service(_) => return Err(RequestErrorKind::Internal.into()),
+            // Only now: a client that sends a head and no body must not keep others from being worked on.
+            let permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
+            let target = Target::parse(&signed).map_err(Refusal::Target)?;
+            let request = callback_request(&target, &body, &parts.headers);
+            let verified = self.verifier.verify(request, deadline).await?;
+            let admitted = route.policy.admit(&verified)?;
+            self.measures.count_unread(route.policy.name(), admitted.unread());
+            (admitted.into_message(self.clock.now()), permit)
         };
-        let answer = answer.map_err(|_| RequestErrorKind::AnswerTooLarge)?;
+        stopwatch.lap(&self.measures.verify);
         if self.observer.is_some() {
             let event = &message.event;
             progress.event = Some((event.id, event.data.bucket.clone(), event.data.object.clone()));
         }
-        stopwatch.lap(&self.measures.respond);
 
-        // A bus keeps the deadline by itself; one that does not must not keep the uploader waiting.
-        let publish = self.verifier.publish(message, deadline);
-        let receipt = match timeout_at(deadline.instant().into(), publish).await {
-            Ok(result) => result?,
-            Err(_) => return Err(Refusal::Bus(PublishErrorKind::Timeout.into()).into()),
+        let template = match &route.responder {
+            Responder::Template(template) => template,
+            Responder::Service(asking) => {
+                let callback = Asked { route, asking, message, permit, deadline };
+                // Boxed, so that the future of callbacks that ask nobody stays small.
+                return Box::pin(self.take_asking(callback, stopwatch, progress)).await;
+            }
         };
+        // The answer is made before the bus takes the event, which so need not be copied.
+        let answer = template.fill(&message.event).map_err(|_| RequestErrorKind::AnswerTooLarge)?;
+        stopwatch.lap(&self.measures.respond);
+        let receipt = self.publish(message, deadline).await?;
         stopwatch.lap(&self.measures.publish);
-        Ok((answer, receipt))
+        Ok((answer.into(), receipt))
+    }
+
+    /// Publishes. A bus keeps the deadline by itself; one that does not must not keep the uploader waiting.
+    pub(crate) async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, Error> {
+        match timeout_at(deadline.instant().into(), self.verifier.publish(message, deadline)).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Refusal::Bus(PublishErrorKind::Timeout.into()).into()),
+        }
     }
 
     /// Room for a body that is longer than callbacks are. The usual ones need none, so that these can't be in their way.
@@ -168,7 +180,7 @@ impl Shared {
     /// Counts, explains and answers.
     fn conclude(
         &self,
-        result: Result<(Vec<u8>, Receipt), Error>,
+        result: Result<(Bytes, Receipt), Error>,
         headers: &HeaderMap,
         peer: SocketAddr,
         progress: &Progress<'_>,
@@ -179,12 +191,17 @@ impl Shared {
         self.measures.total.observe(elapsed.as_secs_f64());
         let route = progress.route.map(|route| route.policy.name());
         let (outcome, reason, response) = match result {
-            Ok((json, receipt)) => (outcomes.count_receipt(receipt), None, answer::json(StatusCode::OK, json)),
+            Ok((json, receipt)) => {
+                (outcomes.count_receipt(receipt), progress.fallback.clone(), answer::json(StatusCode::OK, json))
+            }
             Err(error) => {
                 let (kind, reason) = (error.kind(), error.log_text());
                 outcomes.count_error(kind);
                 let rejection = rejection(kind.code(), &reason, route, headers, peer);
-                let response = answer::error(kind, &error.message(), &rejection.request_id);
+                let response = match &error {
+                    Error::Vetoed { veto, shown: VetoAnswer::Relay } => answer::veto(veto, &rejection.request_id),
+                    _ => answer::error(kind, &error.message(), &rejection.request_id),
+                };
                 if !self.rejections.add(rejection) {
                     self.measures.metrics.rejections_unlogged.inc();
                 }

@@ -1,6 +1,7 @@
 //! Every error that is answered, and the status of each.
 
 use http::StatusCode;
+use upcall_responder::{AskError, AskErrorKind, Veto, VetoAnswer};
 use upcall_verifier::{Refusal, RefusalKind};
 
 /// An error that is answered.
@@ -8,6 +9,20 @@ use upcall_verifier::{Refusal, RefusalKind};
 pub(crate) enum Error {
     /// The callback was refused, by its content or by the bus.
     Refused(Refusal),
+    /// The route's service vetoed the event.
+    Vetoed {
+        /// Its veto.
+        veto: Veto,
+        /// What the uploader gets to see of it.
+        shown: VetoAnswer,
+    },
+    /// The route's service has no say, and the route no fallback.
+    Unanswered {
+        /// Why.
+        cause: AskError,
+        /// Whether the event is durable all the same.
+        is_durable: bool,
+    },
     /// The request did not get so far.
     Request(RequestErrorKind),
 }
@@ -95,6 +110,22 @@ kinds! {
     AnswerTooLarge = "answer_too_large": "the configured answer is longer than OSS relays",
         cause "The route's `response`, filled in, is longer than 1 MB. The event was not published.",
         remedy "Shorten the `response`.";
+    /// A veto.
+    Vetoed = "vetoed": "the application does not want this upload",
+        cause "The route's service was asked before the event was published (`when = \"before\"`), and vetoed. There is no event. With `veto = \"relay\"` the status is 200 nevertheless, and the uploader gets the service's own JSON.",
+        remedy "Nothing, if the service meant it: the log and `/rejections` have its reason. Over HTTP every status 4xx is a veto but 408 and 429: if each upload is vetoed, see that the route's `url` and `authorization` are right.";
+    /// A service that fails.
+    ResponderFailed = "responder_failed": "the service that computes the answer failed",
+        cause "The route's service can't be reached, answered with an error, or answered with what OSS would not relay (nothing, over 1 MB, or no JSON), and the route has no `fallback`. With `when = \"after\"` the event is durable all the same; with `when = \"before\"` there is none.",
+        remedy "The log says which. Mend the service, or give the route a `fallback`. Uploading again is harmless: the event is the same, and the service is asked again.";
+    /// A service that is slow.
+    ResponderTimeout = "responder_timeout": "the service that computes the answer did not answer in time",
+        cause "The route's service did not answer within the route's `timeout`, or within what the callback had left, and the route has no `fallback`. With `when = \"after\"` the event is durable all the same; with `when = \"before\"` there is none.",
+        remedy "Make the service faster, raise the `timeout` if the callback's time has room for it, or give the route a `fallback`.";
+    /// A service that is behind.
+    ResponderBusy = "responder_busy": "too many questions wait for the service that computes the answer",
+        cause "As many questions as the route's `concurrency` allows wait for its service, so that it was not asked, and the route has no `fallback`. With `when = \"after\"` the event is durable all the same; with `when = \"before\"` there is none.",
+        remedy "Make the service faster, raise the route's `concurrency` if the service can take it, or give the route a `fallback`.";
     /// A fault of ours.
     Internal = "internal": "an error within the gateway",
         cause "A fault of the gateway itself.",
@@ -174,7 +205,8 @@ impl ErrorKind {
                 | Refused::SignatureMismatch
                 | Refused::BucketNotAllowed
                 | Refused::ProofMissing,
-            ) => StatusCode::FORBIDDEN,
+            )
+            | Self::Request(Request::Vetoed) => StatusCode::FORBIDDEN,
             Self::Refused(
                 Refused::BodyUnreadable
                 | Refused::BodyConflict
@@ -192,12 +224,16 @@ impl ErrorKind {
                 | Refused::BusFull
                 | Refused::BusUnavailable,
             )
-            | Self::Request(Request::Overloaded | Request::TooManyConnections) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Request(Request::Overloaded | Request::TooManyConnections | Request::ResponderBusy) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Request(Request::RouteUnknown) => StatusCode::NOT_FOUND,
             Self::Request(Request::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Request(Request::BodyTimeout) => StatusCode::REQUEST_TIMEOUT,
             Self::Request(Request::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Request(Request::HeadTooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Request(Request::ResponderFailed) => StatusCode::BAD_GATEWAY,
+            Self::Request(Request::ResponderTimeout) => StatusCode::GATEWAY_TIMEOUT,
             Self::Request(Request::AnswerTooLarge | Request::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -205,17 +241,27 @@ impl ErrorKind {
 
 impl Error {
     pub(crate) fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Refused(refusal) => ErrorKind::Refused(refusal.kind()),
-            Self::Request(kind) => ErrorKind::Request(*kind),
-        }
+        ErrorKind::Request(match self {
+            Self::Refused(refusal) => return ErrorKind::Refused(refusal.kind()),
+            Self::Vetoed { .. } => RequestErrorKind::Vetoed,
+            Self::Unanswered { cause, .. } => match cause.kind {
+                AskErrorKind::Timeout => RequestErrorKind::ResponderTimeout,
+                AskErrorKind::Busy => RequestErrorKind::ResponderBusy,
+                AskErrorKind::Unreachable
+                | AskErrorKind::Failed
+                | AskErrorKind::InvalidReply
+                | AskErrorKind::VetoTooLate => RequestErrorKind::ResponderFailed,
+            },
+            Self::Request(kind) => *kind,
+        })
     }
 
     /// What the sender is told.
     pub(crate) fn message(&self) -> String {
         match self {
             Self::Refused(refusal) => refusal.message(),
-            Self::Request(kind) => kind.message().to_owned(),
+            Self::Vetoed { veto, .. } => veto.reason().to_owned(),
+            Self::Unanswered { .. } | Self::Request(_) => self.kind().message().to_owned(),
         }
     }
 
@@ -223,18 +269,26 @@ impl Error {
     pub(crate) fn log_text(&self) -> String {
         match self {
             Self::Request(kind) => kind.message().to_owned(),
-            Self::Refused(refusal) => {
-                let mut text = refusal.to_string();
-                let mut source = std::error::Error::source(refusal);
-                while let Some(cause) = source {
-                    text.push_str(": ");
-                    text.push_str(&cause.to_string());
-                    source = cause.source();
-                }
-                text
+            Self::Refused(refusal) => with_causes(refusal),
+            Self::Vetoed { veto, .. } => format!("the service vetoed: {}", veto.reason()),
+            Self::Unanswered { cause, is_durable } => {
+                let event = if *is_durable { "the event is durable" } else { "no event was published" };
+                format!("{}; {event}", with_causes(cause))
             }
         }
     }
+}
+
+/// An error with what was underneath.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 impl From<Refusal> for Error {

@@ -5,6 +5,7 @@
 
 mod admin;
 mod answer;
+mod asking;
 mod body;
 mod callback;
 mod clock;

@@ -6,7 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use upcall_bus::Receipt;
-use upcall_telemetry::metrics::{CallbackLabels, FieldLabels, Metrics, StageLabels};
+use upcall_telemetry::metrics::{CallbackLabels, FieldLabels, Metrics, QuestionLabels, StageLabels};
 
 use crate::error::ErrorKind;
 
@@ -24,6 +24,7 @@ pub(crate) struct Measures {
     pub(crate) read: Histogram,
     pub(crate) verify: Histogram,
     pub(crate) publish: Histogram,
+    pub(crate) ask: Histogram,
     pub(crate) respond: Histogram,
     pub(crate) total: Histogram,
     in_flight: Gauge,
@@ -43,6 +44,7 @@ impl Measures {
             read: stage("read"),
             verify: stage("verify"),
             publish: stage("publish"),
+            ask: stage("ask"),
             respond: stage("respond"),
             total: stage("total"),
             in_flight: metrics.callbacks_in_flight.clone(),
@@ -61,6 +63,12 @@ impl Measures {
             let labels = FieldLabels { route: route.to_owned(), field };
             self.metrics.fields_unread.get_or_create_owned(&labels).inc();
         }
+    }
+
+    /// Counts a question to a service. It costs far more than finding the handle.
+    pub(crate) fn count_question(&self, route: &str, outcome: &'static str) {
+        let labels = QuestionLabels { route: route.to_owned(), outcome };
+        self.metrics.questions.get_or_create_owned(&labels).inc();
     }
 
     pub(crate) fn count_in_flight(&self) -> Counted<'_> {

@@ -106,7 +106,7 @@ pub struct Observed<'a> {
     pub route: Option<&'a str>,
     /// `accepted`, `duplicate`, or the code of the error that was answered.
     pub outcome: &'static str,
-    /// The error's explanation, as the log has it.
+    /// The error's explanation, as the log has it; where there is no error, why a fallback was answered.
     pub reason: Option<&'a str>,
     /// The event's id, if it got so far.
     pub event: Option<EventId>,

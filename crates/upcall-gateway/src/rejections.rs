@@ -72,6 +72,12 @@ impl Rejections {
         suppressed.is_some()
     }
 
+    /// Whether a line about something else may be logged now; if so, how many were not since the last one.
+    pub(crate) fn may_log(&self) -> Option<u64> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.may_log(Instant::now(), self.lines_per_second)
+    }
+
     /// The last rejections, newest first.
     pub(crate) fn to_json(&self) -> Value {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

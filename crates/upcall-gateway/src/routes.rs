@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use tokio::sync::Semaphore;
 use upcall_callback::{Target, TargetError};
 use upcall_responder::Responder;
 use upcall_verifier::Route;
@@ -26,6 +27,9 @@ pub(crate) struct BoundRoute {
     pub(crate) index: usize,
     pub(crate) policy: Route,
     pub(crate) responder: Responder,
+    /// Places for questions that wait for the route's service. A bound of its own for each route, so that a service that
+    /// hangs is in nobody else's way.
+    pub(crate) questions: Semaphore,
     public_path: Option<String>,
 }
 
@@ -123,7 +127,12 @@ impl RouteTable {
             };
             enter(&mut table.by_arriving, "arriving", arriving);
             enter(&mut table.by_signed, "signed", signed);
-            table.routes.push(BoundRoute { index, policy, responder, public_path });
+            let questions = match &responder {
+                Responder::Template(_) => 0,
+                Responder::Service(asking) => asking.options.concurrency.get().min(Semaphore::MAX_PERMITS),
+            };
+            let questions = Semaphore::new(questions);
+            table.routes.push(BoundRoute { index, policy, responder, questions, public_path });
         }
         if mistakes.is_empty() { Ok(table) } else { Err(mistakes) }
     }

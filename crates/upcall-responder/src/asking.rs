@@ -113,3 +113,6 @@ impl fmt::Debug for Asking {
         f.debug_struct("Asking").field("options", &self.options).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

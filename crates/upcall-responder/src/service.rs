@@ -118,6 +118,25 @@ impl Veto {
     }
 }
 
+impl AskErrorKind {
+    /// Every kind.
+    pub const ALL: &[Self] =
+        &[Self::Unreachable, Self::Timeout, Self::Failed, Self::InvalidReply, Self::VetoTooLate, Self::Busy];
+
+    /// The stable name, as metrics have it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::InvalidReply => "invalid_reply",
+            Self::VetoTooLate => "veto_too_late",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 impl AskError {
     /// A failure with what was underneath.
     pub fn new(kind: AskErrorKind, source: impl Into<Source>) -> Self {
@@ -149,4 +168,38 @@ pub fn check_answer(body: &[u8]) -> Result<(), InvalidReply> {
         CallbackFailure::LengthInvalid => InvalidReply::Empty,
         _ => InvalidReply::NotJson,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_judged_as_oss_does() {
+        let check = |body: &str, expected| assert_eq!(check_answer(body.as_bytes()), expected);
+        check("{}", Ok(()));
+        check("null", Ok(()));
+        check("", Err(InvalidReply::Empty));
+        check("{'a'}", Err(InvalidReply::NotJson));
+        check("\u{feff}{}", Err(InvalidReply::NotJson));
+        let longest = format!("[{}]", " ".repeat(crate::ANSWER_BYTES_MAX - 2));
+        check(&longest, Ok(()));
+        check(&format!("{longest} "), Err(InvalidReply::TooLong));
+        assert_eq!(check_answer(b"\"\xff\""), Err(InvalidReply::NotJson));
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line() {
+        let veto = Veto::new(&format!(" no\r\nway\u{1b} {}", "x".repeat(1000)), "{}");
+        assert!(veto.reason().starts_with("no  way  xxx"), "{veto:?}");
+        assert_eq!(veto.reason().chars().count(), REASON_CHARACTERS_MAX);
+        assert_eq!(Veto::new(" \n", "").reason(), "the service gave no reason");
+    }
+
+    #[test]
+    fn only_words_that_oss_relays_are_shown() {
+        assert_eq!(Veto::new("no", "{\"reason\":\"no\"}").body().map(Bytes::len), Some(15));
+        assert_eq!(Veto::new("no", "no").body(), None);
+        assert_eq!(Veto::new("no", "").body(), None);
+    }
 }

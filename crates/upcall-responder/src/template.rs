@@ -145,4 +145,4 @@ fn push_json(json: &mut Vec<u8>, value: &Value) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

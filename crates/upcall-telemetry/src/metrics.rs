@@ -31,8 +31,17 @@ pub struct CallbackLabels {
 /// Labels of a stage's duration.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StageLabels {
-    /// `read`, `verify`, `publish`, `respond` or `total`.
+    /// `read`, `verify`, `publish`, `ask`, `respond` or `total`.
     pub stage: &'static str,
+}
+
+/// Labels of a question to a service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QuestionLabels {
+    /// The route's name.
+    pub route: String,
+    /// `answered`, `vetoed`, or why the service had no say.
+    pub outcome: &'static str,
 }
 
 /// Labels of a field that could not be read.
@@ -108,6 +117,8 @@ metrics! {
     /// Time that a callback spent in each stage; `total` counts from the request's head to the answer.
     stage_duration: Family<StageLabels, Histogram, DurationBuckets> = "upcall_callback_stage_duration" in Seconds,
         new Family::new_with_constructor(DurationBuckets);
+    /// Questions to the services that compute answers, by route and outcome.
+    questions: Family<QuestionLabels, Counter> = "upcall_service_questions", new Family::default();
     /// Callbacks that are being worked on.
     callbacks_in_flight: Gauge = "upcall_callbacks_in_flight", new Gauge::default();
     /// Connections that are open on the callback listener.

@@ -4,7 +4,9 @@
 
 mod admin;
 mod answers;
+mod asking;
 mod http;
 mod limits;
 mod proxies;
+mod service;
 mod support;

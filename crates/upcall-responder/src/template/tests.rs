@@ -4,7 +4,7 @@ use upcall_event::{BucketSource, EventId, Origin, Proof, UploadCompleted};
 
 use super::*;
 
-fn event() -> Event {
+pub(crate) fn event() -> Event {
     Event {
         id: EventId::from_request("b", "o", "r"),
         time: "2026-01-01T00:00:00Z".parse().unwrap(),
