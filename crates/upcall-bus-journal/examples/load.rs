@@ -1,8 +1,11 @@
-//! Measures a journal: `cargo run --release -p upcall-bus-journal --example load -- FOLDER [EVENTS [TASKS [CONSUMERS]]]`.
+//! Measures a journal: `cargo run --release -p upcall-bus-journal --example load -- FOLDER [EVENTS [TASKS [CONSUMERS [AGE]]]]`.
+//!
+//! Request ids are as OSS makes them: the time, then 16 random digits. With an `AGE` in seconds the times are spread
+//! over that long before now, which fills a journal as years of work would.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use upcall_bus::{Bus, ConsumerSpec, Deadline, Message, Publisher, Start};
@@ -16,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().unwrap_or_else(|| "load.journal".to_owned());
     let mut number = |default: u64| arguments.next().map_or(Ok(default), |text| text.parse());
-    let (events, tasks, consumers) = (number(500_000)?, number(64)?, number(0)?);
+    let (events, tasks, consumers, age_s) = (number(500_000)?, number(64)?, number(0)?, number(0)?);
     let journal = Journal::open(Options::new(folder))?;
     let begin = journal.status()?.last_sequence;
 
@@ -24,11 +27,10 @@ async fn main() -> anyhow::Result<()> {
         .map(|consumer| tokio::spawn(read(journal.clone(), format!("consumer-{consumer}"), events)))
         .collect();
     let message = example()?;
-    let next = Arc::new(AtomicU64::new(begin));
+    let work = Arc::new(Work { next: AtomicU64::new(begin), begin, end: begin + events, age_s });
     let started = Instant::now();
-    let publishers: Vec<_> = (0..tasks)
-        .map(|_| tokio::spawn(publish(journal.clone(), message.clone(), Arc::clone(&next), begin + events)))
-        .collect();
+    let publishers: Vec<_> =
+        (0..tasks).map(|_| tokio::spawn(publish(journal.clone(), message.clone(), Arc::clone(&work)))).collect();
     let mut waits = Vec::new();
     for publisher in publishers {
         waits.extend(publisher.await??);
@@ -57,18 +59,40 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn publish(journal: Journal, message: Message, next: Arc<AtomicU64>, end: u64) -> anyhow::Result<Vec<Duration>> {
+/// What the publishers have to do together.
+struct Work {
+    next: AtomicU64,
+    begin: u64,
+    end: u64,
+    age_s: u64,
+}
+
+async fn publish(journal: Journal, message: Message, work: Arc<Work>) -> anyhow::Result<Vec<Duration>> {
     let mut waits = Vec::new();
     loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= end {
+        let number = work.next.fetch_add(1, Ordering::Relaxed);
+        if number >= work.end {
             return Ok(waits);
         }
         let mut message = message.clone();
-        message.event.id = EventId::from_request("examplebucket", "object", &number.to_string());
+        let request_id = work.request_id(number)?;
+        message.event.id = EventId::from_request(&message.event.data.bucket, &message.event.data.object, &request_id);
+        message.event.data.request_id = Some(request_id);
         let started = Instant::now();
         journal.publish(message, Deadline::after(Duration::from_secs(5))).await?;
         waits.push(started.elapsed());
+    }
+}
+
+impl Work {
+    fn request_id(&self, number: u64) -> anyhow::Result<String> {
+        let left_s = self.age_s * (self.end - number) / (self.end - self.begin);
+        let time_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() - left_s;
+        // SplitMix64: no two numbers give the same digits.
+        let mut mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Ok(format!("{time_s:08X}{:016X}", mixed ^ (mixed >> 31)))
     }
 }
 

@@ -16,6 +16,7 @@ use upcall_event::SubjectFilter;
 
 use crate::backlog::Backlog;
 use crate::checkpointer::Checkpointer;
+use crate::index::{Index, Key};
 use crate::queue::{Publication, Request};
 use crate::reader::{Reader, last_sequence};
 use crate::schema::DATABASE;
@@ -54,12 +55,14 @@ impl Journal {
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let lock = lock::lock(&options.folder)?;
         let db = database::open(&options.folder)?;
-        let last = last_sequence(&db).map_err(|source| OpenError::database(options.folder.join(DATABASE), source))?;
+        let failed = |source| OpenError::database(options.folder.join(DATABASE), source);
+        let last = last_sequence(&db).map_err(failed)?;
+        let index = Index::load(&db).map_err(failed)?;
         let shared = Arc::new(Shared::new(options, last));
         let folder = shared.options.folder.clone();
         let checkpointer =
             Checkpointer::start(folder.clone()).map_err(|source| OpenError::Io { path: folder.clone(), source })?;
-        let writer = Writer::new(Arc::clone(&shared), lock, checkpointer, last);
+        let writer = Writer::new(Arc::clone(&shared), lock, checkpointer, index, last);
         thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.run(db))
@@ -156,7 +159,7 @@ impl Publisher for Journal {
         }
         let (done, answer) = oneshot::channel();
         self.handle.shared.queue.publish(Publication {
-            id: message.event.id,
+            key: Key::new(&message.event),
             subject: message.subject.as_str().to_owned(),
             payload,
             deadline: deadline.instant(),

@@ -3,7 +3,8 @@
 //! # Publishing
 //! A publication is made JSON in its publisher's task and put into a bounded queue. One thread, the writer, takes all
 //! that waits, stores it in one transaction with `synchronous = FULL`, and tells the publishers when `COMMIT` has
-//! returned: they share an fsync. An event is recognised by its id, in a unique index.
+//! returned: they share an fsync. An event is recognised by its id: the newest ids are in memory, the others in a table
+//! that gets them in sorted batches, with the events of later transactions.
 //!
 //! - `Ok` comes after the fsync, also for a duplicate: what a crash or a failed fsync may have left in the system's
 //!   cache only is written to the disk when the files are opened, before anything is acknowledged.
@@ -41,6 +42,7 @@ mod clock;
 mod database;
 mod error;
 mod fetch;
+mod index;
 mod journal;
 mod lock;
 mod options;

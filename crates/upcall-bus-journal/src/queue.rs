@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, SettleErrorKind, Settlement, SubscribeErrorKind};
-use upcall_event::EventId;
 
 use crate::error::Fault;
+use crate::index::Key;
 use crate::session::{Lease, Session};
 
 /// What the payloads of waiting publications take in memory at most.
@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_micros(1000);
 
 /// An event on its way into the journal.
 pub(crate) struct Publication {
-    pub(crate) id: EventId,
+    pub(crate) key: Key,
     pub(crate) subject: String,
     pub(crate) payload: String,
     pub(crate) deadline: Instant,

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{OptionalExtension, params};
 use tracing::warn;
+use upcall_event::EventId;
 
+use crate::index::{Index, Key};
 use crate::session::Session;
 use crate::statements::{Statements, Sync};
 use crate::{Retention, clock};
@@ -40,6 +42,7 @@ impl Schedule {
         statements: &mut Statements<'_>,
         retention: &Retention,
         sessions: &HashMap<String, Arc<Session>>,
+        index: &mut Index,
     ) -> rusqlite::Result<()> {
         let now = Instant::now();
         if !self.has_more && now < self.next {
@@ -48,8 +51,8 @@ impl Schedule {
         self.has_more = false;
         self.next = now + self.every;
         let Some(past) = Past::find(statements, retention)? else { return Ok(()) };
-        let sequences = past.sequences(statements, retention)?;
-        let Some(last) = sequences.last().copied() else {
+        let events = past.events(statements, retention)?;
+        let Some(last) = events.last().map(|event| event.sequence) else {
             if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
                 self.warned = Some(now);
                 warn!("events are past their retention and stay, since a consumer has not settled them");
@@ -57,14 +60,14 @@ impl Schedule {
             return Ok(());
         };
         // Nothing is lost if a power cut undoes it.
-        statements
-            .transaction(Sync::Lazy, |statements| remove(statements, &sequences, last, retention.drop_unsettled))?;
+        statements.transaction(Sync::Lazy, |statements| remove(statements, &events, last, retention.drop_unsettled))?;
+        index.forget(events.iter().map(|event| event.key));
         if retention.drop_unsettled {
             for session in sessions.values() {
                 session.lock().raise_floor(last);
             }
         }
-        self.has_more = sequences.len() == BATCH;
+        self.has_more = events.len() == BATCH;
         Ok(())
     }
 }
@@ -92,25 +95,34 @@ impl Past {
         Ok((oldest < stored_before).then_some(Self { stored_before }))
     }
 
-    fn sequences(&self, statements: &Statements<'_>, retention: &Retention) -> rusqlite::Result<Vec<u64>> {
+    fn events(&self, statements: &Statements<'_>, retention: &Retention) -> rusqlite::Result<Vec<Removed>> {
         let mut statement = statements.db.prepare(
-            "SELECT sequence FROM (
-                 SELECT sequence, stored_at FROM event
+            "SELECT sequence, epoch, id FROM (
+                 SELECT sequence, epoch, id, stored_at FROM event
                  WHERE ?1 OR (sequence <= coalesce((SELECT min(floor) FROM consumer), sequence)
                               AND NOT EXISTS (SELECT 1 FROM retry WHERE retry.sequence = event.sequence))
                  ORDER BY sequence LIMIT ?2)
              WHERE stored_at < ?3",
         )?;
-        let rows =
-            statement.query_map(params![retention.drop_unsettled, BATCH, self.stored_before], |row| row.get(0))?;
+        let rows = statement.query_map(params![retention.drop_unsettled, BATCH, self.stored_before], |row| {
+            let key = Key { epoch: row.get(1)?, id: EventId::from_bytes(row.get(2)?) };
+            Ok(Removed { sequence: row.get(0)?, key })
+        })?;
         rows.collect()
     }
 }
 
-fn remove(statements: &Statements<'_>, sequences: &[u64], last: u64, drop_unsettled: bool) -> rusqlite::Result<()> {
+struct Removed {
+    sequence: u64,
+    key: Key,
+}
+
+fn remove(statements: &Statements<'_>, events: &[Removed], last: u64, drop_unsettled: bool) -> rusqlite::Result<()> {
     let mut delete = statements.db.prepare("DELETE FROM event WHERE sequence = ?1")?;
-    for sequence in sequences {
+    let mut forget = statements.db.prepare("DELETE FROM event_id WHERE epoch = ?1 AND id = ?2 AND sequence = ?3")?;
+    for Removed { sequence, key } in events {
         delete.execute([sequence])?;
+        forget.execute(params![key.epoch, key.id.as_bytes(), sequence])?;
     }
     statements.db.execute("UPDATE state SET sequence_removed = max(sequence_removed, ?1)", [last])?;
     if drop_unsettled {

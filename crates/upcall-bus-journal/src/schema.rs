@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::types::ToSqlOutput;
+use rusqlite::{Connection, params};
+use upcall_event::Event;
 
 use crate::OpenError;
+use crate::index::Key;
 
 /// The database, in the journal's folder. SQLite puts `-wal` and `-shm` beside it.
 pub(crate) const DATABASE: &str = "journal.db";
@@ -16,7 +19,7 @@ const APPLICATION_ID: i64 = 0x5550_434A;
 
 /// What leads from each schema to the next; `user_version` is the number of those that were run.
 /// An entry that was released is never changed: a new one is added.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// Gives a new file its tables, and an older one those that it lacks.
 pub(crate) fn migrate(db: &mut Connection, file: &Path) -> Result<(), OpenError> {
@@ -27,12 +30,40 @@ pub(crate) fn migrate(db: &mut Connection, file: &Path) -> Result<(), OpenError>
         return Ok(());
     }
     let transaction = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(error)?;
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+    for (number, migration) in (1..).zip(MIGRATIONS).skip(usize::try_from(found).unwrap_or(usize::MAX)) {
         transaction.execute_batch(migration).map_err(error)?;
+        if number == 2 {
+            carry_events_over(&transaction).map_err(error)?;
+        }
     }
     transaction.pragma_update(None, "user_version", version()).map_err(error)?;
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(error)?;
     transaction.commit().map_err(error)
+}
+
+/// The part of the second schema that SQL can't do: an event gets the time of its id.
+fn carry_events_over(db: &Connection) -> rusqlite::Result<()> {
+    let mut old = db.prepare("SELECT sequence, id, subject, stored_at, payload FROM event_1 ORDER BY sequence")?;
+    let mut new = db.prepare(
+        "INSERT INTO event (sequence, id, epoch, subject, stored_at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let mut rows = old.query(())?;
+    while let Some(row) = rows.next()? {
+        let column = |index| row.get_ref(index);
+        // What is no event was put there by hand; nobody publishes it again.
+        let event = Event::from_structured(row.get_ref(4)?.as_bytes().unwrap_or_default());
+        let epoch = event.map_or(0, |event| Key::new(&event).epoch);
+        new.execute(params![
+            row.get::<_, u64>(0)?,
+            ToSqlOutput::Borrowed(column(1)?),
+            epoch,
+            ToSqlOutput::Borrowed(column(2)?),
+            ToSqlOutput::Borrowed(column(3)?),
+            ToSqlOutput::Borrowed(column(4)?),
+        ])?;
+    }
+    drop(rows);
+    db.execute_batch("DROP TABLE event_1")
 }
 
 /// Tells the schema of a file, 0 for an empty one, after making sure that it is ours and not newer than we are.

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, Statement, params};
 
 use crate::clock;
+use crate::index::{self, Key};
 use crate::queue::Publication;
 
 /// What the writer does again and again, prepared once for a connection.
@@ -11,6 +12,9 @@ pub(crate) struct Statements<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
     insert: Statement<'c>,
+    has_id: Statement<'c>,
+    put_id: Statement<'c>,
+    set_indexed: Statement<'c>,
     floor: Statement<'c>,
     put_settled: Statement<'c>,
     prune_settled: Statement<'c>,
@@ -37,9 +41,11 @@ impl<'c> Statements<'c> {
             begin: db.prepare("BEGIN IMMEDIATE")?,
             commit: db.prepare("COMMIT")?,
             insert: db.prepare(
-                "INSERT INTO event (sequence, id, subject, stored_at, payload) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO event (sequence, id, epoch, subject, stored_at, payload) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?,
+            has_id: db.prepare("SELECT 1 FROM event_id WHERE epoch = ?1 AND id = ?2")?,
+            put_id: db.prepare(index::PUT)?,
+            set_indexed: db.prepare(index::INDEXED)?,
             floor: db.prepare("UPDATE consumer SET floor = ?2 WHERE name = ?1")?,
             put_settled: db
                 .prepare("INSERT INTO settled (consumer, sequence) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?,
@@ -83,10 +89,22 @@ impl<'c> Statements<'c> {
         self.db.is_autocommit()
     }
 
-    /// Stores an event; false if one with its id is there.
-    pub(crate) fn store(&mut self, sequence: u64, now: i64, event: &Publication) -> rusqlite::Result<bool> {
-        let row = params![sequence, event.id.as_bytes(), event.subject, now, event.payload];
-        Ok(self.insert.execute(row)? == 1)
+    pub(crate) fn store(&mut self, sequence: u64, now: i64, event: &Publication) -> rusqlite::Result<()> {
+        let Key { epoch, id } = event.key;
+        self.insert.execute(params![sequence, id.as_bytes(), epoch, event.subject, now, event.payload]).map(drop)
+    }
+
+    /// Whether an id is in the table.
+    pub(crate) fn has_id(&mut self, key: Key) -> rusqlite::Result<bool> {
+        self.has_id.exists(params![key.epoch, key.id.as_bytes()])
+    }
+
+    pub(crate) fn put_id(&mut self, key: Key, sequence: u64) -> rusqlite::Result<()> {
+        self.put_id.execute(params![key.epoch, key.id.as_bytes(), sequence]).map(drop)
+    }
+
+    pub(crate) fn set_indexed(&mut self, up_to: u64) -> rusqlite::Result<()> {
+        self.set_indexed.execute([up_to]).map(drop)
     }
 
     pub(crate) fn raise_floor(&mut self, consumer: &str, floor: u64) -> rusqlite::Result<()> {

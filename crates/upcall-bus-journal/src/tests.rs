@@ -4,6 +4,7 @@ mod backlog;
 mod faults;
 mod files;
 mod keeping;
+mod recognition;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -14,6 +14,7 @@ use upcall_bus::{PublishErrorKind, Receipt};
 use crate::checkpointer::{Checkpointer, Step};
 use crate::database::{self, Checkpoint};
 use crate::error::Cause;
+use crate::index::Index;
 use crate::queue::Work;
 use crate::reader::last_sequence;
 use crate::session::Session;
@@ -43,6 +44,7 @@ pub(crate) struct Writer {
     lock: Option<File>,
     checkpointer: Option<Checkpointer>,
     sessions: HashMap<String, Arc<Session>>,
+    index: Index,
     next_sequence: u64,
     faulty: bool,
     retention: retention::Schedule,
@@ -58,12 +60,13 @@ enum End {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, lock: File, checkpointer: Checkpointer, last: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, lock: File, checkpointer: Checkpointer, index: Index, last: u64) -> Self {
         Self {
             shared,
             lock: Some(lock),
             checkpointer: Some(checkpointer),
             sessions: HashMap::new(),
+            index,
             next_sequence: last + 1,
             faulty: false,
             retention: retention::Schedule::new(RETENTION_EVERY),
@@ -126,7 +129,9 @@ impl Writer {
                 last_probe = Instant::now();
                 self.probe(&mut statements)?;
             }
-            if let Err(error) = self.retention.run(&mut statements, &self.shared.options.retention, &self.sessions) {
+            self.index.tidy();
+            let keep = &self.shared.options.retention;
+            if let Err(error) = self.retention.run(&mut statements, keep, &self.sessions, &mut self.index) {
                 if !leaves_certainty(&error) || !statements.is_clean() {
                     return Err(error);
                 }
@@ -207,6 +212,7 @@ impl Writer {
             )));
         }
         let last = last_sequence(&db).map_err(failed)?;
+        self.index = Index::load(&db).map_err(failed)?;
         self.next_sequence = last + 1;
         for session in self.sessions.values() {
             session.lock().retry_rows_uncertain = true;

@@ -74,12 +74,22 @@ impl Writer {
                         self.receipts.push(None);
                         continue;
                     }
-                    let stored = statements.store(self.next_sequence, now, publication)?;
-                    self.next_sequence += u64::from(stored);
-                    self.receipts.push(Some(if stored { Receipt::Stored } else { Receipt::Duplicate }));
+                    if self.index.knows(statements, publication.key)? {
+                        self.receipts.push(Some(Receipt::Duplicate));
+                        continue;
+                    }
+                    statements.store(self.next_sequence, now, publication)?;
+                    self.index.add(publication.key, self.next_sequence);
+                    self.next_sequence += 1;
+                    self.receipts.push(Some(Receipt::Stored));
                 }
+                self.index.move_on(statements)?;
                 plans.iter_mut().try_for_each(|plan| plan.write(statements))
             });
+            match &result {
+                Ok(()) => self.index.committed(),
+                Err(_) => self.index.undone(),
+            }
             // Somebody with a shell holds the lock. OSS never calls again: so as long as there is time, we try again.
             let is_locked = matches!(&result, Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy));
             let now = Instant::now();
