@@ -61,6 +61,11 @@ impl Harness for NatsHarness {
         Arc::new(self.bus.clone())
     }
 
+    #[expect(clippy::unimplemented, reason = "it comes next")]
+    fn archive(&self) -> Arc<dyn Archive> {
+        unimplemented!("follows, with `archive_conformance_tests!`")
+    }
+
     async fn crash(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

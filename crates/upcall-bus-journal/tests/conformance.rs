@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tempfile::TempDir;
 use upcall_bus::conformance::Harness;
-use upcall_bus::{Bus, conformance_tests};
+use upcall_bus::{Archive, Bus, conformance_tests};
 use upcall_bus_journal::{Journal, Options};
 
 /// A journal whose crash is a copy of its files as they are, without a farewell of the writer.
@@ -19,6 +19,11 @@ struct JournalHarness {
 impl Harness for JournalHarness {
     fn bus(&self) -> Arc<dyn Bus> {
         Arc::new(self.journal.clone())
+    }
+
+    #[expect(clippy::unimplemented, reason = "it comes next")]
+    fn archive(&self) -> Arc<dyn Archive> {
+        unimplemented!("follows, with `archive_conformance_tests!`")
     }
 
     async fn crash(&mut self) {

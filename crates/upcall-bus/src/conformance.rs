@@ -1,21 +1,28 @@
 //! The suite that every bus passes.
 //!
-//! A bus puts it into its own tests with [`conformance_tests!`](crate::conformance_tests), which makes a test of
-//! each property, and a [`Harness`] that knows how to open and crash it.
+//! A bus puts it into its own tests with [`conformance_tests!`](crate::conformance_tests) and
+//! [`archive_conformance_tests!`](crate::archive_conformance_tests), which make a test of each property, and a
+//! [`Harness`] that knows how to open and crash it.
 
 mod consume;
+mod dead;
 mod model;
+mod past;
 mod publish;
+mod redeliver;
 mod survive;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::time::timeout;
-use upcall_event::{BucketSource, Event, EventId, Origin, UploadCompleted};
+use upcall_event::{BucketSource, Event, EventId, Origin, SubjectFilter, UploadCompleted};
 
-use crate::{Bus, ConsumerSpec, Deadline, Delivery, Message, Receipt, Start, Subscription};
+use crate::{
+    Archive, ArchiveError, Bus, ConsumerSpec, DeadLetter, Deadline, Delivery, Message, Receipt, Start, StoredEvent,
+    Subscription,
+};
 
 pub use consume::{
     a_consumer_that_is_being_read_is_in_use, a_dead_letter_is_not_delivered_again, a_dropped_delivery_comes_again,
@@ -25,11 +32,24 @@ pub use consume::{
     events_come_in_the_order_of_publishing, every_consumer_gets_every_event_once,
     new_consumers_begin_where_they_were_told,
 };
+pub use dead::{
+    a_dead_letter_tells_what_died_and_why, a_dropped_dead_letter_is_gone,
+    a_retried_dead_letter_comes_to_its_consumer_only, a_retried_dead_letter_may_die_again,
+    dead_letters_survive_a_crash,
+};
 pub use model::any_run_of_operations_is_as_the_model_says;
+pub use past::{
+    a_moment_leads_to_the_events_since, consumers_are_known_by_name, past_events_are_what_was_published,
+    past_events_come_in_pages_and_by_filter,
+};
 pub use publish::{
     a_deadline_that_has_passed_stores_nothing, a_new_event_is_stored_and_a_known_one_is_a_duplicate,
     a_slow_consumer_does_not_hold_publishers_up, large_events_come_through, of_many_publishers_of_one_id_one_stores_it,
     of_two_events_with_one_id_the_first_stays,
+};
+pub use redeliver::{
+    a_replay_comes_to_one_consumer_beside_its_events, a_replay_of_an_unsettled_event_is_settled_on_its_own,
+    a_replay_that_is_resumed_gives_nothing_twice, redeliveries_survive_a_crash,
 };
 pub use survive::{a_crash_loses_no_settlement_and_no_event, attempts_survive_a_crash, what_was_published_survives};
 
@@ -72,11 +92,36 @@ macro_rules! conformance_tests {
     };
 }
 
+/// The same for what operators do with a bus: a test of every property of its [`Archive`].
+#[macro_export]
+macro_rules! archive_conformance_tests {
+    ($factory:expr) => {
+        $crate::conformance_tests!(@each $factory;
+            a_dead_letter_tells_what_died_and_why,
+            a_dropped_dead_letter_is_gone,
+            a_moment_leads_to_the_events_since,
+            a_replay_comes_to_one_consumer_beside_its_events,
+            a_replay_of_an_unsettled_event_is_settled_on_its_own,
+            a_replay_that_is_resumed_gives_nothing_twice,
+            a_retried_dead_letter_comes_to_its_consumer_only,
+            a_retried_dead_letter_may_die_again,
+            consumers_are_known_by_name,
+            dead_letters_survive_a_crash,
+            past_events_are_what_was_published,
+            past_events_come_in_pages_and_by_filter,
+            redeliveries_survive_a_crash,
+        );
+    };
+}
+
 /// A bus under test, empty at first.
 #[async_trait]
 pub trait Harness: Send {
     /// The bus as it is now.
     fn bus(&self) -> Arc<dyn Bus>;
+
+    /// What operators do with it, as from another process.
+    fn archive(&self) -> Arc<dyn Archive>;
 
     /// Stops the bus without a farewell, as when its process is killed, and opens it anew over what it left.
     /// What was got from the old one is of no use any more.
@@ -87,6 +132,8 @@ pub trait Harness: Send {
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long is watched for what must not come.
 const QUIET: Duration = Duration::from_millis(150);
+/// How often is looked for a state that comes.
+const POLL: Duration = Duration::from_millis(10);
 
 fn message(number: u64) -> Message {
     message_on(number, "upcall.uploads.a.PutObject")
@@ -184,4 +231,39 @@ async fn ack_all(deliveries: Vec<Delivery>) {
     for delivery in deliveries {
         ack(delivery).await;
     }
+}
+
+/// What an archive answers, in time.
+async fn answer<T>(asked: impl Future<Output = Result<T, ArchiveError>>) -> T {
+    timeout(PATIENCE, asked).await.expect("an answer in time").expect("an answer")
+}
+
+/// Waits for what an archive says in the end: an answer may be a moment old.
+async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < until, "{what} does not come");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// All events, once there are so many.
+async fn stored(archive: &dyn Archive, count: usize) -> Vec<StoredEvent> {
+    eventually("that many events", async || {
+        let page = answer(archive.events(0, &SubjectFilter::default(), count + 1)).await;
+        (page.events.len() == count).then_some(page.events)
+    })
+    .await
+}
+
+/// All dead letters, once there are exactly so many.
+async fn dead_letters(archive: &dyn Archive, count: usize) -> Vec<DeadLetter> {
+    eventually("that number of dead letters", async || {
+        let letters = answer(archive.dead_letters(0, count + 1)).await;
+        (letters.len() == count).then_some(letters)
+    })
+    .await
 }
