@@ -3,6 +3,7 @@
 mod attempts;
 mod connection;
 mod dead;
+mod keeper;
 pub mod names;
 mod options;
 mod provision;

@@ -38,9 +38,11 @@ pub struct Difference {
 pub enum Severity {
     /// It is other than configured, and does no harm to events.
     Differs,
+    /// Events could be lost by a restart, or when the stream is full. Some choose that.
+    Risky,
     /// It is not there.
     Missing,
-    /// Events would be lost or doubled, or are refused.
+    /// Events are refused, or not known to be stored, or doubled.
     Harmful,
 }
 
@@ -73,34 +75,40 @@ impl NatsBus {
         Ok(differences)
     }
 
-    /// Makes what is missing, and mends what is harmful. Other differences stay. Returns what was done, in words.
+    /// Makes what is missing, and mends what is harmful or risky. Other differences stay. Returns what was done, in
+    /// words. Done again it does nothing.
     ///
     /// # Errors
-    /// If the server refuses; what was made until then stays.
+    /// If the server refuses; what was done until then stays.
     pub async fn provision(&self, consumers: &[ConsumerSpec]) -> Result<Vec<String>, ArchiveError> {
-        let mut done = Vec::new();
+        let mut done = self.make_missing(consumers).await?;
         for wanted in self.wanted() {
-            let Some(info) = self.stream_info(&wanted.name).await? else {
-                self.shared.context.create_stream(wanted.clone()).await.map_err(ArchiveError::new)?;
-                done.push(format!("made stream {}", wanted.name));
-                continue;
-            };
+            let Some(info) = self.stream_info(&wanted.name).await? else { continue };
             let mut differences = Vec::new();
             compare(&wanted, &info, &mut differences);
-            if differences.iter().any(|difference| difference.severity == Severity::Harmful) {
+            if differences.iter().any(|difference| difference.severity >= Severity::Risky) {
                 self.shared.context.update_stream(mended(&wanted, info.config)).await.map_err(ArchiveError::new)?;
                 done.push(format!("mended stream {}", wanted.name));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Makes what is missing, and touches nothing that is there.
+    pub(crate) async fn make_missing(&self, consumers: &[ConsumerSpec]) -> Result<Vec<String>, ArchiveError> {
+        let mut done = Vec::new();
+        for wanted in self.wanted() {
+            if self.stream_info(&wanted.name).await?.is_none() {
+                self.shared.context.create_stream(wanted.clone()).await.map_err(ArchiveError::new)?;
+                done.push(format!("made stream {}", wanted.name));
             }
         }
         for consumer in consumers {
             for (stream, config) in self.consumers_of(consumer) {
                 let name = consumer.name.as_str();
                 if self.consumer_info(&stream, name).await?.is_none() {
-                    self.shared
-                        .context
-                        .create_consumer_on_stream(config, stream.as_str())
-                        .await
-                        .map_err(ArchiveError::new)?;
+                    let made = self.shared.context.create_consumer_on_stream(config, stream.as_str());
+                    made.await.map_err(ArchiveError::new)?;
                     done.push(format!("made consumer {name} of stream {stream}"));
                 }
             }
@@ -270,13 +278,13 @@ fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
         differs(Severity::Harmful, "acknowledges nothing: no_ack is set".to_owned());
     }
     if found.storage == StorageType::Memory {
-        differs(Severity::Harmful, "keeps events in memory only: a restart loses them".to_owned());
+        differs(Severity::Risky, "keeps events in memory only: a restart loses them".to_owned());
     }
     if wanted.discard == DiscardPolicy::New && found.discard == DiscardPolicy::Old && has_limit(found) {
-        differs(Severity::Harmful, "drops its oldest events when it is full, instead of refusing new ones".to_owned());
+        differs(Severity::Risky, "drops its oldest events when it is full, instead of refusing new ones".to_owned());
     }
     if found.retention != wanted.retention {
-        differs(Severity::Harmful, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
+        differs(Severity::Risky, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
     }
     let window = found.duplicate_window;
     if window < wanted.duplicate_window.min(DUPLICATE_WINDOW_MIN) {

@@ -6,6 +6,7 @@
 mod archive;
 mod deadline;
 mod delivery;
+mod error;
 mod publish;
 mod subscribe;
 
@@ -15,6 +16,7 @@ pub mod conformance;
 pub use archive::{Archive, ArchiveError, DeadLetter, Page, StoredEvent};
 pub use deadline::Deadline;
 pub use delivery::{Delivery, SettleError, SettleErrorKind, Settlement, Settler};
+pub use error::error_chain;
 pub use publish::{Message, PublishError, PublishErrorKind, Publisher, Receipt};
 pub use subscribe::{
     Bus, ConsumerName, ConsumerSpec, InvalidConsumerName, Start, SubscribeError, SubscribeErrorKind, Subscription,

@@ -18,6 +18,6 @@ mod tests;
 pub use backoff::Backoff;
 pub use consumer::Consumer;
 pub use options::Options;
-pub use sink::{Item, Sink, Verdict, error_chain};
+pub use sink::{Item, Sink, Verdict};
 pub use stats::{Snapshot, State, Stats};
-pub use upcall_bus::Source;
+pub use upcall_bus::{Source, error_chain};

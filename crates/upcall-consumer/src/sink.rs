@@ -1,6 +1,5 @@
 //! What a sink is, and what it says of the events that it was handed.
 
-use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,17 +80,4 @@ pub enum Verdict {
         /// What is wrong with the target.
         reason: String,
     },
-}
-
-/// Writes an error and what is underneath it on one line: `outer: inner: innermost`.
-#[must_use]
-pub fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -103,6 +103,12 @@ impl Route {
         &self.name
     }
 
+    /// Where on the bus its events go.
+    #[must_use]
+    pub fn subject(&self) -> &SubjectTemplate {
+        &self.subject
+    }
+
     /// Reads an authentic callback's body and applies the route's policy.
     ///
     /// # Errors

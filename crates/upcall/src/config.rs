@@ -8,8 +8,10 @@ mod consumer;
 mod gateway;
 mod keys;
 mod log;
+mod nats;
 mod overlay;
 mod reader;
+mod response;
 mod route;
 mod secret;
 mod setting;
@@ -19,22 +21,26 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
-use upcall_gateway::{InvalidRoutes, RouteOptions, check_routes};
+use upcall_gateway::{InvalidRoutes, check_routes};
+use upcall_responder::Responder;
 
-pub(crate) use bus::JOURNAL_FOLDER;
+pub(crate) use bus::{Bus, JOURNAL_FOLDER};
 pub(crate) use consumer::{Consumer, Sink};
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
+pub(crate) use nats::Ack;
 use reader::{Mistake, Reader, Section};
+pub(crate) use response::AnswerBy;
+pub(crate) use route::Route;
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) gateway: Gateway,
     pub(crate) keys: Keys,
-    pub(crate) journal: upcall_bus_journal::Options,
-    pub(crate) routes: Vec<RouteOptions>,
+    pub(crate) bus: Bus,
+    pub(crate) routes: Vec<Route>,
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) log: Log,
 }
@@ -114,7 +120,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     let keys = keys::read(
         root.section("keys", "The public keys that callbacks are verified with, beside OSS's own, which is built in."),
     );
-    let journal = bus::read(root.section("bus", "Where events are made durable."));
+    let mut bus = bus::read(root.section("bus", "Where events are made durable."));
     let log = log::read(root.section("log", "What is logged, and how it looks."));
     let sections = root.sections("route", "A callback path with its policy. There is at least one.");
     if sections.is_empty() {
@@ -124,16 +130,19 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         );
     }
     report_repetitions(reader, "route", &sections);
-    let routes: Vec<_> = sections.into_iter().map(route::read).collect();
+    let routes: Vec<_> = sections.into_iter().map(|section| route::read(section, gateway.limits.budget)).collect();
     let sections = root.sections("consumer", "A durable reader of events, and what it does with them.");
     report_repetitions(reader, "consumer", &sections);
-    let consumers: Vec<_> =
-        sections.into_iter().map(|section| consumer::read(section, journal.retention.age)).collect();
+    let consumers: Vec<_> = sections.into_iter().map(|section| consumer::read(section, bus.events_kept())).collect();
     report_routes(reader, &routes);
+    report_requests(reader, &routes, bus.nats.is_some());
+    if let Some(nats) = &mut bus.nats {
+        nats.capture(routes.iter().flatten().map(|route| route.policy.subject()));
+    }
     Some(Config {
         gateway,
         keys: keys?,
-        journal,
+        bus,
         routes: routes.into_iter().collect::<Option<_>>()?,
         consumers: consumers.into_iter().collect::<Option<_>>()?,
         log,
@@ -141,10 +150,11 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
 }
 
 /// Reports routes that can't be told apart.
-fn report_routes(reader: &Reader, routes: &[Option<RouteOptions>]) {
+fn report_routes(reader: &Reader, routes: &[Option<Route>]) {
     let place =
         |name: &str| routes.iter().position(|route| route.as_ref().is_some_and(|route| route.policy.name() == name));
-    for mistake in check_routes(routes.iter().flatten().cloned().collect()).err().unwrap_or_default() {
+    let bound = routes.iter().flatten().map(|route| route.clone().bound(Responder::default())).collect();
+    for mistake in check_routes(bound).err().unwrap_or_default() {
         let (name, key) = match &mistake {
             // Reported already, each in its own way.
             InvalidRoutes::None
@@ -154,6 +164,17 @@ fn report_routes(reader: &Reader, routes: &[Option<RouteOptions>]) {
             InvalidRoutes::Collision { second, .. } => (second, "path"),
         };
         reader.mistake(format!("route[{}].{key}", place(name).unwrap_or_default()), mistake.to_string());
+    }
+}
+
+/// Reports routes that ask over NATS where there is none.
+fn report_requests(reader: &Reader, routes: &[Option<Route>], has_nats: bool) {
+    for (at, route) in routes.iter().enumerate() {
+        let is_request = route.as_ref().is_some_and(|route| matches!(route.answer, AnswerBy::Request { .. }));
+        if is_request && !has_nats {
+            reader
+                .mistake(format!("route[{at}].response.request"), "needs `[bus.nats]`, the servers that it is sent to");
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(rustdoc::bare_urls, reason = "help texts show URLs as they are typed")]
 
+mod answer;
+mod bus;
 mod cli;
 mod command;
 mod config;

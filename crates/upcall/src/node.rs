@@ -1,43 +1,37 @@
-//! A running Upcall: journal, consumers and gateway, started and stopped in their order.
+//! A running Upcall: bus, consumers and gateway, started and stopped in their order.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tracing::{error, info, warn};
-use upcall_bus::{Bus, SubscribeError};
-use upcall_bus_journal::Journal;
+use upcall_bus::SubscribeError;
 use upcall_consumer::Consumer;
-use upcall_gateway::{Gateway, Observer, Options, ReadyCheck};
+use upcall_gateway::{Gateway, Observer, Options};
 use upcall_sink_sql::SqlSink;
 use upcall_telemetry::metrics::Metrics;
 use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
 
+use crate::answer;
+use crate::bus::Bus;
 use crate::config::{Config, Sink};
 use crate::gauges;
 
-/// How long the journal may take to close. A disk that hangs must not keep the process from ending.
-const CLOSE_TIME: Duration = Duration::from_secs(10);
-
 /// Everything that a configuration names, built and bound, not yet running.
 pub(crate) struct Node {
-    journal: Journal,
+    bus: Bus,
     consumers: Vec<(String, Consumer)>,
     gateway: Gateway,
 }
 
 impl Node {
-    /// Opens the journal, binds the addresses, and puts the consumers together.
+    /// Opens the bus, binds the addresses, and puts the consumers together.
     pub(crate) async fn build(config: Config, observer: Option<Observer>) -> anyhow::Result<Self> {
         allow_connections(config.gateway.limits.connections_max);
         let metrics = Metrics::new();
-        let options = config.journal;
-        let journal =
-            tokio::task::spawn_blocking(|| Journal::open(options)).await?.context("the journal can't be opened")?;
-        gauges::of_journal(&metrics, &journal);
+        let specs = config.consumers.iter().map(|consumer| consumer.options.spec.clone()).collect();
+        let bus = Bus::open(config.bus, specs, &metrics).await?;
 
         let fetcher: Option<Arc<dyn KeyFetcher>> = match config.keys.fetch {
             true => Some(Arc::new(HttpsFetcher::new().context("keys could not be fetched over https")?)),
@@ -54,21 +48,21 @@ impl Node {
             let sink = match consumer.sink {
                 Sink::Sql(options) => SqlSink::new(options).with_context(|| format!("consumer {name}"))?,
             };
-            let consumer = Consumer::new(Arc::new(journal.clone()) as Arc<dyn Bus>, Arc::new(sink), consumer.options);
+            let consumer = Consumer::new(bus.consumed(), Arc::new(sink), consumer.options);
             gauges::of_consumer(&metrics, &name, consumer.stats());
             consumers.push((name, consumer));
         }
 
-        let mut options = Options::new(config.gateway.listen, Verifier::new(keys, Arc::new(journal.clone())), metrics);
+        let mut options = Options::new(config.gateway.listen, Verifier::new(keys, bus.publisher()), metrics);
         options.admin = Some(config.gateway.admin);
-        options.routes = config.routes;
+        options.routes = config.routes.into_iter().map(answer::bind).collect::<anyhow::Result<_>>()?;
         options.original_target = config.gateway.original_target;
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
         options.observer = observer;
-        options.ready_checks.push(journal_is_writable(&journal));
+        options.ready_checks.extend(bus.ready_checks());
         let gateway = Gateway::bind(options).await.context("the gateway can't start")?;
-        Ok(Self { journal, consumers, gateway })
+        Ok(Self { bus, consumers, gateway })
     }
 
     /// The gateway, for its addresses.
@@ -76,9 +70,9 @@ impl Node {
         &self.gateway
     }
 
-    /// Runs until `shutdown` turns true, then stops in order: no new callbacks, callbacks under way, consumers, journal.
+    /// Runs until `shutdown` turns true, then stops in order: no new callbacks, callbacks under way, consumers, bus.
     pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { journal, consumers, gateway } = self;
+        let Self { bus, consumers, gateway } = self;
         let (stop_consumers, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
         for (name, consumer) in consumers {
@@ -105,11 +99,7 @@ impl Node {
         while let Some(ended) = running.join_next().await {
             failure = failure.or(report(ended));
         }
-        if timeout(CLOSE_TIME, journal.close()).await.is_err() {
-            warn!(
-                "the journal's disk does not answer; what was answered 200 is on it, and the next start goes on from there"
-            );
-        }
+        bus.close().await;
         info!("stopped");
         failure.map_or(Ok(()), Err)
     }
@@ -146,9 +136,4 @@ fn report(ended: Result<(String, Result<(), SubscribeError>), tokio::task::JoinE
     };
     error!("{failure:#}");
     Some(failure)
-}
-
-fn journal_is_writable(journal: &Journal) -> ReadyCheck {
-    let journal = journal.clone();
-    ReadyCheck::new("journal", move || journal.fault().map_or(Ok(()), Err))
 }

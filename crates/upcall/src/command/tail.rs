@@ -52,7 +52,7 @@ const WAIT: Duration = Duration::from_secs(3600);
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let folder = match &arguments.config {
-        Some(file) => Config::load(file)?.journal.folder,
+        Some(file) => Config::load(file)?.bus.journal.context("the configuration names no journal")?.folder,
         None => arguments.journal.clone(),
     };
     let reader = Reader::open(&folder).context("start `upcall dev` or `upcall serve` first, or name its journal")?;

@@ -1,24 +1,59 @@
 //! `[bus]`: where events are made durable.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use upcall_bus_journal::{Options, Retention};
 
+use super::nats::{self, Ack, Nats};
 use super::reader::Section;
 use super::setting::{Bytes, Count};
 
 /// Where the journal is, unless the configuration says otherwise; relative to the configuration file.
 pub(crate) const JOURNAL_FOLDER: &str = "./upcall-data";
 
+/// Where events are made durable: in a journal, on NATS, or in both.
+#[derive(Debug, Clone)]
+pub(crate) struct Bus {
+    pub(crate) journal: Option<Options>,
+    pub(crate) nats: Option<Nats>,
+}
+
+impl Bus {
+    /// For how long consumers may be given an event again; `None` if for ever.
+    pub(super) fn events_kept(&self) -> Option<Duration> {
+        match &self.nats {
+            Some(nats) => Some(nats.options.streams.age).filter(|age| !age.is_zero()),
+            None => self.journal.as_ref().map(|journal| journal.retention.age),
+        }
+    }
+}
+
 /// Reads `[bus]`.
-pub(super) fn read(mut section: Section<'_>) -> Options {
+pub(super) fn read(mut section: Section<'_>) -> Bus {
+    let named = section.has("journal");
+    let journal = read_journal(&mut section);
+    let Some(table) = section.optional_section("nats", "NATS JetStream, where one machine is not enough.") else {
+        return Bus { journal: Some(journal), nats: None };
+    };
+    let nats = nats::read(table);
+    if nats.as_ref().is_some_and(|nats| nats.ack == Ack::Journal) && !named {
+        section.mistake("journal", "is missing: with `nats.ack = \"journal\"` name the folder that events are kept in");
+    }
+    Bus { journal: named.then_some(journal), nats }
+}
+
+fn read_journal(section: &mut Section<'_>) -> Options {
     if section.has("journal") && !section.is_table("journal") {
         let folder: PathBuf =
             section.or("journal", JOURNAL_FOLDER, "The journal's folder, or a table with the keys of `[bus.journal]`.");
         return Options::new(section.resolve(&folder));
     }
-    let mut journal =
-        section.section("journal", "The embedded journal; `journal = \"FOLDER\"` is short for its folder alone.");
+    let mut journal = section.section(
+        "journal",
+        "The embedded journal; `journal = \"FOLDER\"` is short for its folder alone. Beside `[bus.nats]` there is one \
+         only if it is named.",
+    );
     let folder: PathBuf = journal.or(
         "folder",
         JOURNAL_FOLDER,

@@ -69,7 +69,7 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &Value,
 }
 
 /// Reads one `[[consumer]]`. `None` where mistakes leave no consumer; they are on record.
-pub(super) fn read(mut section: Section<'_>, events_kept: Duration) -> Option<Consumer> {
+pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> Option<Consumer> {
     let name = section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
     let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
     let start = section.or(
@@ -90,11 +90,12 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Duration) -> Option<Co
     let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
     let sink = read_sink(&mut section);
     if let Some(Sink::Sql(sql)) = &sink
+        && let Some(events_kept) = events_kept
         && sql.applied_kept <= events_kept
     {
         section.mistake(
             "sql.applied_kept",
-            "is not above the journal's `retention.age`: an event that comes again later would be applied again",
+            "is not above the time that the bus keeps events (`bus.journal.retention.age`, `bus.nats.streams.age`): an event that comes again later would be applied again",
         );
     }
     if let Some(Sink::Sql(sql)) = &sink
@@ -158,7 +159,7 @@ fn read_sql(mut section: Section<'_>) -> Option<upcall_sink_sql::Options> {
     let applied_kept = section.or(
         "applied_kept",
         "90d",
-        "How long the ids of applied events are kept. Keep it above the journal's `retention.age`.",
+        "How long the ids of applied events are kept. Keep it above the time that the bus keeps events.",
     );
     let url = match url?.split_once("://") {
         Some(("sqlite", path)) => format!("sqlite://{}", section.resolve(Path::new(path)).display()),

@@ -145,6 +145,15 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// Reads a key whose value may be a table with keys of its own, and is documented as a single key nevertheless.
+    pub(crate) fn table_in_place<T: Setting>(&mut self, key: &'static str, doc: &'static str) -> Option<Section<'r>> {
+        self.note(key, T::KIND, Default::Absent, doc);
+        match self.table.remove(key)? {
+            Value::Table(table) => Some(self.child(key, table)),
+            _ => None,
+        }
+    }
+
     /// Reads an array of tables.
     pub(crate) fn sections(&mut self, key: &'static str, doc: &'static str) -> Vec<Section<'r>> {
         self.note(key, "array of tables", Default::Section, doc);
@@ -170,6 +179,11 @@ impl<'r> Section<'r> {
     /// A key's text, if it is there and is text; it stays to be read.
     pub(crate) fn peek(&self, key: &str) -> Option<String> {
         self.table.get(key).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// A key's table, if it is there and is one; it stays to be read.
+    pub(crate) fn peek_table(&self, key: &str) -> Option<&Table> {
+        self.table.get(key).and_then(Value::as_table)
     }
 
     /// Whether the key is there and has not been read.

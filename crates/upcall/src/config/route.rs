@@ -1,17 +1,19 @@
 //! `[[route]]`: a callback path with its policy.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use toml::Value;
 use upcall_callback::Target;
 use upcall_event::{Proof, SubjectTemplate};
 use upcall_gateway::RouteOptions as BoundRoute;
 use upcall_responder::Responder;
-use upcall_verifier::{InvalidRoute, Route, RouteOptions};
+use upcall_verifier::{InvalidRoute, Route as Policy, RouteOptions};
 
 use super::consumer::parse;
 use super::reader::Section;
-use super::setting::{Json, Setting};
+use super::response::{self, AnswerBy};
+use super::setting::Setting;
 
 impl Setting for SubjectTemplate {
     const KIND: &'static str = "a subject, such as \"upcall.uploads.${bucket}.${operation}\"";
@@ -34,8 +36,25 @@ impl Setting for Vec<Proof> {
     }
 }
 
+/// A callback path with its policy, and where its answers come from.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) path: String,
+    pub(crate) public_path: Option<String>,
+    pub(crate) policy: Policy,
+    pub(crate) answer: AnswerBy,
+}
+
+impl Route {
+    /// The route, once it is known who answers.
+    pub(crate) fn bound(self, responder: Responder) -> BoundRoute {
+        let Self { path, public_path, policy, .. } = self;
+        BoundRoute { path, public_path, policy, responder }
+    }
+}
+
 /// Reads one `[[route]]`. `None` where mistakes leave no route; they are on record.
-pub(super) fn read(mut section: Section<'_>) -> Option<BoundRoute> {
+pub(super) fn read(mut section: Section<'_>, budget: Duration) -> Option<Route> {
     let name: Option<String> = section.required("name", "Its name, as events, metrics and logs have it.");
     let path: Option<String> = section.required("path", "The path that callbacks arrive on, such as `/oss/avatars`.");
     let public_path: Option<String> = section.optional(
@@ -61,22 +80,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<BoundRoute> {
         SubjectTemplate::DEFAULT,
         "Where on the bus its events go: a literal prefix, then tokens that are literal or one `${NAME}`.",
     );
-    let response: Option<Json> = section.optional(
-        "response",
-        "What the uploader gets: any JSON, in which `${NAME}` is filled in. By default `{\"Status\":\"OK\"}`.",
-    );
-    let responder = match response.map(|Json(answer)| Responder::new(&answer)) {
-        None => Responder::default(),
-        Some(Ok(responder)) => responder,
-        Some(Err(mistakes)) => {
-            for mistake in mistakes {
-                let key =
-                    if mistake.path.is_empty() { "response".to_owned() } else { format!("response.{}", mistake.path) };
-                section.mistake(&key, mistake.cause.to_string());
-            }
-            Responder::default()
-        }
-    };
+    let answer = response::read(&mut section, budget);
     for (key, path) in [("path", &path), ("public_path", &public_path)] {
         match path.as_deref().map(Target::parse) {
             Some(Err(error)) => section.mistake(key, format!("is no path: {error}")),
@@ -87,12 +91,12 @@ pub(super) fn read(mut section: Section<'_>) -> Option<BoundRoute> {
         }
     }
     let options = RouteOptions { name: name?, buckets, bucket_from_header, require, fields, subject };
-    let policy = Route::new(options).map_err(|mistakes| {
+    let policy = Policy::new(options).map_err(|mistakes| {
         for mistake in mistakes {
             section.mistake(key_of(&mistake), mistake.to_string());
         }
     });
-    Some(BoundRoute { policy: policy.ok()?, responder, path: path?, public_path })
+    Some(Route { policy: policy.ok()?, answer: answer?, path: path?, public_path })
 }
 
 fn key_of(mistake: &InvalidRoute) -> &'static str {

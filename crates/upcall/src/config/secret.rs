@@ -9,7 +9,18 @@ pub(super) fn required(section: &mut Section<'_>, key: &'static str, doc: &'stat
     if !section.is_table(key) {
         return section.required(key, doc);
     }
-    let mut source = section.optional_section(key, doc)?;
+    from_elsewhere(section.optional_section(key, doc)?)
+}
+
+/// As [`required`], for a key that may be absent.
+pub(super) fn optional(section: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<String> {
+    if !section.is_table(key) {
+        return section.optional(key, doc);
+    }
+    from_elsewhere(section.optional_section(key, doc)?)
+}
+
+fn from_elsewhere(mut source: Section<'_>) -> Option<String> {
     let variable: Option<String> = source.optional("env", "The environment variable that holds the value.");
     let file: Option<PathBuf> = source
         .optional("file", "The file that holds the value, relative to this one. White space at its end is dropped.");

@@ -31,7 +31,7 @@ C0fTXv+nvlmklvkcolvpvXLTjaxUHR3W9LXxQ2EHXAJfCB+6H2YF1k8CAwEAAQ==
 #[test]
 fn defaults_hold_where_nothing_is_said() {
     let config = parse(EVERY_TABLE).unwrap_or_else(|error| panic!("{error}"));
-    assert_eq!(config.journal.folder, Path::new("/etc/upcall/./upcall-data"));
+    assert_eq!(config.bus.journal.as_ref().unwrap().folder, Path::new("/etc/upcall/./upcall-data"));
     assert_eq!(config.consumers[0].options.batch_max.get(), 500);
     let Sink::Sql(sql) = &config.consumers[0].sink;
     assert_eq!(sql.url, "sqlite:///etc/upcall/catalog.db");
@@ -42,7 +42,7 @@ fn defaults_hold_where_nothing_is_said() {
 fn the_environment_lies_over_the_file() {
     let variables = [("UPCALL_BUS__JOURNAL".to_owned(), "/var/lib/upcall".to_owned())];
     let config = Config::parse(Path::new("upcall.toml"), EVERY_TABLE, variables.into_iter()).unwrap();
-    assert_eq!(config.journal.folder, Path::new("/var/lib/upcall"));
+    assert_eq!(config.bus.journal.unwrap().folder, Path::new("/var/lib/upcall"));
     let variables =
         [("UPCALL_GATEWAY__LISEN".to_owned(), "x".to_owned()), ("UPCALL_ROUTE__7__PATH".to_owned(), "/x".to_owned())];
     let error = Config::parse(Path::new("upcall.toml"), EVERY_TABLE, variables.into_iter()).unwrap_err().to_string();
@@ -53,6 +53,31 @@ fn the_environment_lies_over_the_file() {
 fn a_configuration_without_a_route_takes_nothing() {
     let error = parse("").unwrap_err().to_string();
     assert!(error.contains("route: is missing"), "{error}");
+}
+
+#[test]
+fn beside_nats_there_is_a_journal_only_where_it_is_named() {
+    let config = parse(&format!("[bus]\nnats = {{ url = \"nats://a\" }}\n{EVERY_TABLE}")).unwrap();
+    assert!(config.bus.journal.is_none());
+    let nats = config.bus.nats.unwrap();
+    assert_eq!((nats.ack, nats.options.urls.len()), (Ack::Broker, 1));
+    assert_eq!(nats.options.subjects, ["upcall.uploads.>"]);
+    let error =
+        parse(&format!("[bus]\nnats = {{ url = \"nats://a\", ack = \"journal\" }}\n{EVERY_TABLE}")).unwrap_err();
+    assert!(error.to_string().contains("bus.journal: is missing"), "{error}");
+}
+
+#[test]
+fn the_broker_is_given_one_way_to_know_us() {
+    let nats = |keys: &str| parse(&format!("[bus.nats]\nurl = [\"nats://a\", \"tls://b\"]\n{keys}\n{EVERY_TABLE}"));
+    for keys in ["", "user = \"u\"\npassword = \"p\"", "token = \"t\"", "nkey = \"SU\"", "credentials = \"c\""] {
+        nats(keys).unwrap_or_else(|error| panic!("{error}"));
+    }
+    for keys in ["user = \"u\"", "token = \"t\"\nnkey = \"SU\"", "url = \"hunter2@host\""] {
+        let error = nats(keys).unwrap_err().to_string();
+        assert!(error.contains("bus.nats") || error.contains("line"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }
 
 #[test]
@@ -71,7 +96,8 @@ fn the_reference_lists_every_key() {
     let reader = Reader::new(Path::new("."));
     // `journal` is read as a table, so that its keys are listed.
     let mut document: Table = EVERY_TABLE.parse().unwrap();
-    document.insert("bus".to_owned(), "journal = {}".parse::<Table>().unwrap().into());
+    document
+        .insert("bus".to_owned(), "journal = {}\nnats = { url = \"nats://nats\" }".parse::<Table>().unwrap().into());
     read(&reader, document);
     let generated = reference(&reader.into_entries());
     if std::fs::read_to_string(&path).ok().as_deref() != Some(&generated) {
