@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
     &["upcall-event", "upcall-callback", "upcall-telemetry"],
     &["upcall-bus", "upcall-responder"],
     &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-bus-nats", "upcall-consumer"],
-    &["upcall-sink-sql", "upcall-gateway", "upcall-simulator"],
+    &["upcall-sink-sql", "upcall-gateway", "upcall-simulator", "upcall-relay"],
     &["upcall"],
 ];
 
