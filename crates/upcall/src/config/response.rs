@@ -182,10 +182,8 @@ fn read_asking(section: &mut Section<'_>, budget: Duration) -> Option<AskingOpti
         "What is answered where the service is missing, slow or wrong: a template, as `response` may be. With `before` \
          the event is then published unasked. Without it the callback fails, and with `before` there is no event.",
     );
-    let fallback = match fallback {
-        None => None,
-        Some(Json(answer)) => Some(template(section, "fallback", &answer)?),
-    };
+    // Read on behind a mistake, so that the keys that follow are not taken for unknown ones.
+    let fallback = fallback.map(|Json(answer)| template(section, "fallback", &answer));
     let has_veto = section.has("veto");
     let veto = section.or(
         "veto",
@@ -206,6 +204,10 @@ fn read_asking(section: &mut Section<'_>, budget: Duration) -> Option<AskingOpti
          hangs takes nothing else down.",
     );
     let concurrency = NonZeroUsize::new(concurrency.as_usize())?;
+    let fallback = match fallback {
+        None => None,
+        Some(template) => Some(template?),
+    };
     Some(AskingOptions { when, timeout, fallback, veto, concurrency })
 }
 
@@ -220,3 +222,6 @@ fn template(section: &Section<'_>, key: &str, answer: &serde_json::Value) -> Opt
     }
     None
 }
+
+#[cfg(test)]
+mod tests;

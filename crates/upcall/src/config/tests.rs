@@ -98,6 +98,13 @@ fn the_reference_lists_every_key() {
     let mut document: Table = EVERY_TABLE.parse().unwrap();
     document
         .insert("bus".to_owned(), "journal = {}\nnats = { url = \"nats://nats\" }".parse::<Table>().unwrap().into());
+    // Each way to ask a service has keys of its own.
+    let routes = document["route"].as_array_mut().unwrap();
+    for response in ["request = { subject = \"app.avatars.answer\" }", "http = { url = \"http://127.0.0.1:9000\" }"] {
+        let mut route = routes[0].clone();
+        route.as_table_mut().unwrap().insert("response".to_owned(), response.parse::<Table>().unwrap().into());
+        routes.push(route);
+    }
     read(&reader, document);
     let generated = reference(&reader.into_entries());
     if std::fs::read_to_string(&path).ok().as_deref() != Some(&generated) {
@@ -109,9 +116,14 @@ fn the_reference_lists_every_key() {
 fn reference(entries: &[Entry]) -> String {
     let mut text = String::from(INTRODUCTION);
     let mut section = None;
+    let mut seen = BTreeSet::new();
     for entry in entries {
-        // `[[route]]` is read as `route[0]`.
-        let path = entry.path.replace("[0]", "");
+        // `[[route]]` is read as `route[0]`, and perhaps `route[1]`.
+        let path: String =
+            entry.path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect();
+        if !seen.insert(path.clone()) {
+            continue;
+        }
         let (table, key) = path.rsplit_once('.').unwrap_or(("", &path));
         if entry.default == Default::Section {
             let is_array = entry.kind == "array of tables";
