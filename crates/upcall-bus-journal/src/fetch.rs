@@ -1,6 +1,8 @@
-//! What a subscription reads: returned deliveries, due retries, and new events, with a connection of its own.
+//! What a subscription reads: returned deliveries, due retries, redeliveries, and new events, with a connection of its
+//! own.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
@@ -9,48 +11,64 @@ use upcall_event::{Event, Subject};
 
 use crate::clock;
 use crate::queue::{Request, SettleRequest};
-use crate::session::{AHEAD_MAX, Session, next_due};
-use std::sync::Arc;
+use crate::redelivery;
+use crate::session::{AHEAD_MAX, Item, Session, next_due};
 
 /// How many rows one fetch reads at most, so that a filter that selects little holds no snapshot for long.
 const SCAN_MAX: usize = 1_024;
 /// What the payloads of one fetch take in memory, about.
-const FETCH_BYTES_MAX: usize = 8 << 20;
+pub(crate) const FETCH_BYTES_MAX: usize = 8 << 20;
 
 /// An event that was read for a consumer.
 pub(crate) struct Fetched {
+    pub(crate) item: Item,
     pub(crate) sequence: u64,
     pub(crate) attempt: u32,
     pub(crate) subject: Subject,
     pub(crate) event: Event,
 }
 
-struct Row {
-    sequence: u64,
-    attempt: u32,
-    subject: String,
-    payload: String,
+/// The same, as it was written.
+pub(crate) struct Row {
+    pub(crate) item: Item,
+    pub(crate) sequence: u64,
+    pub(crate) attempt: u32,
+    pub(crate) subject: String,
+    pub(crate) payload: String,
 }
 
 impl Row {
-    fn read(row: &rusqlite::Row<'_>, attempt: u32) -> rusqlite::Result<Self> {
-        Ok(Self { sequence: row.get(0)?, attempt, subject: row.get(1)?, payload: row.get(2)? })
+    pub(crate) fn read(row: &rusqlite::Row<'_>, item: Item, attempt: u32) -> rusqlite::Result<Self> {
+        Ok(Self { item, sequence: row.get(0)?, attempt, subject: row.get(1)?, payload: row.get(2)? })
     }
 }
 
-/// Reads up to `max` events that are due for a consumer: the returned ones, then the retries, then new ones, of which
-/// none is newer than `last`. Only one fetch runs at a time for a session.
-pub(crate) fn fetch(db: &Connection, session: &Arc<Session>, last: u64, max: usize) -> rusqlite::Result<Vec<Fetched>> {
-    let mut rows = returned(db, session, max)?;
-    if rows.len() < max {
-        rows.extend(retries(db, session, max - rows.len())?);
-    }
-    if rows.len() < max {
-        rows.extend(news(db, session, last, max - rows.len())?);
+/// What a fetch is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The newest event that may be fetched.
+    pub(crate) last: u64,
+    /// How many events there may be.
+    pub(crate) max: usize,
+    /// Whether to find out what other processes have given.
+    pub(crate) look: bool,
+}
+
+/// Reads events that are due for a consumer: the returned ones, then the retries, then by turns redeliveries and new
+/// ones. Only one fetch runs at a time for a session.
+pub(crate) fn fetch(db: &Connection, session: &Arc<Session>, wanted: Wanted) -> rusqlite::Result<Vec<Fetched>> {
+    let mut rows = Vec::new();
+    if let Err(error) = gather(db, session, wanted, &mut rows) {
+        // What was taken out before it failed comes with a later fetch.
+        rows.iter().for_each(|row| session.hand_back(row.item, row.sequence, row.attempt));
+        return Err(error);
     }
     let readable = rows.into_iter().filter_map(|row| {
         match (row.subject.parse(), Event::from_structured(row.payload.as_bytes())) {
-            (Ok(subject), Ok(event)) => Some(Fetched { sequence: row.sequence, attempt: row.attempt, subject, event }),
+            (Ok(subject), Ok(event)) => {
+                let Row { item, sequence, attempt, .. } = row;
+                Some(Fetched { item, sequence, attempt, subject, event })
+            }
             (_, Err(error)) => {
                 bury(session, &row, format!("the journal's row is no event: {error}"));
                 None
@@ -64,6 +82,36 @@ pub(crate) fn fetch(db: &Connection, session: &Arc<Session>, last: u64, max: usi
     Ok(readable.collect())
 }
 
+fn gather(db: &Connection, session: &Session, wanted: Wanted, rows: &mut Vec<Row>) -> rusqlite::Result<()> {
+    if wanted.look {
+        redelivery::look(db, session)?;
+    }
+    let given_first = {
+        let first = &mut session.lock().redelivered.first;
+        *first = !*first;
+        *first
+    };
+    let news: Source = |db, session, wanted, max| news(db, session, wanted.last, max);
+    let given: Source = |db, session, _, max| redelivery::due(db, session, max);
+    let (third, fourth) = if given_first { (given, news) } else { (news, given) };
+    let sources: [Source; 5] = [
+        |db, session, _, max| returned(db, session, max),
+        |db, session, _, max| redelivery::returned(db, session, max),
+        |db, session, _, max| retries(db, session, max),
+        third,
+        fourth,
+    ];
+    for source in sources {
+        if rows.len() < wanted.max {
+            rows.extend(source(db, session, wanted, wanted.max - rows.len())?);
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to so many rows.
+type Source = fn(&Connection, &Session, Wanted, usize) -> rusqlite::Result<Vec<Row>>;
+
 fn returned(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<Vec<Row>> {
     let wanted: Vec<(u64, u32)> = session.lock().returned.iter().take(max).map(|(s, a)| (*s, *a)).collect();
     if wanted.is_empty() {
@@ -72,7 +120,7 @@ fn returned(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<
     let mut statement = db.prepare("SELECT sequence, subject, payload FROM event WHERE sequence = ?1")?;
     let mut rows = Vec::with_capacity(wanted.len());
     for (sequence, attempt) in &wanted {
-        rows.push(statement.query_row([sequence], |row| Row::read(row, *attempt)).optional()?);
+        rows.push(statement.query_row([sequence], |row| Row::read(row, Item::Event, *attempt)).optional()?);
     }
     let mut state = session.lock();
     for ((sequence, _), row) in wanted.iter().zip(&rows) {
@@ -119,7 +167,7 @@ fn retries(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<V
                 break;
             }
             let attempts: u32 = row.get(3)?;
-            found.push(Row::read(row, attempts.saturating_add(1))?);
+            found.push(Row::read(row, Item::Event, attempts.saturating_add(1))?);
         }
         let next = if more { Some(now) } else { next_due(db, &session.name, now)? };
         Ok((found, next))
@@ -173,7 +221,7 @@ fn news(db: &Connection, session: &Session, last: u64, max: usize) -> rusqlite::
             text.parse::<Subject>().map_or(true, |subject| session.filter.matches(&subject))
         });
         if selected && !ahead.contains(&to) {
-            let row = Row::read(row, 1)?;
+            let row = Row::read(row, Item::Event, 1)?;
             bytes += row.payload.len();
             found.push(row);
         }
@@ -189,6 +237,7 @@ fn bury(session: &Arc<Session>, row: &Row, reason: String) {
     let (done, _) = oneshot::channel();
     let request = SettleRequest {
         session: Arc::clone(session),
+        item: row.item,
         sequence: row.sequence,
         attempt: row.attempt,
         settlement: Settlement::DeadLetter { reason },

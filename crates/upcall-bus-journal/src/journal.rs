@@ -24,7 +24,7 @@ use crate::session::Lease;
 use crate::shared::Shared;
 use crate::subscription::JournalSubscription;
 use crate::writer::Writer;
-use crate::{OpenError, Options, ReadError, Status, database, lock};
+use crate::{JournalArchive, OpenError, Options, ReadError, Status, database, lock};
 
 /// What an event may take as JSON: far more than any callback, which the gateway limits, far less than the memory.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
@@ -107,6 +107,16 @@ impl Journal {
         let spec = ConsumerSpec { name: name.clone(), filter: SubjectFilter::default(), start: Start::Oldest };
         let (lease, reader) = self.lease(spec).await?;
         Ok(Backlog::new(Arc::clone(&self.handle), lease, reader))
+    }
+
+    /// The journal for its operators; subscriptions notice at once what it gives them. Reads files: may block for a
+    /// while. It does not keep the journal open.
+    ///
+    /// # Errors
+    /// If the files can't be opened.
+    pub fn archive(&self) -> Result<JournalArchive, OpenError> {
+        let shared = &self.handle.shared;
+        JournalArchive::open_beside(&shared.options.folder, Some(shared.given.clone()))
     }
 
     /// Takes no more, makes durable what was taken, and gives the files free. Returns when that is done.

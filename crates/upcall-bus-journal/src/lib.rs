@@ -27,21 +27,26 @@
 //! - A subscription reads with a connection of its own, in batches, woken by commits. It never blocks the writer.
 //! - A [`Backlog`], which a relay reads, is a consumer of which only the floor is used: its events are read as they are
 //!   stored, and nothing is noted about any one of them.
+//! - What an operator gives a consumer again ([`JournalArchive`]) are rows of `redelivery`, with payloads of their own:
+//!   they neither need the event nor move the floor. They take turns with new events.
 //! - Requests are done in their order: an ack that was sent before its subscription was dropped stands.
 //!
 //! # Keeping
 //! Retention removes the oldest events in small transactions, and none that a consumer has not settled unless it is
-//! told to. A thread of its own copies the write-ahead log into the database, so that publishers don't wait for it;
+//! told to; dead letters have a time of their own. A thread of its own copies the write-ahead log into the database, so that publishers don't wait for it;
 //! the writer copies the rest, after which the log starts again from its beginning. A failed copy fails no publication.
 //!
 //! The tables are documented in `docs/reference/journal.md`.
 
+mod aging;
+mod archive;
 mod backlog;
 mod checkpointer;
 mod clock;
 mod database;
 mod error;
 mod fetch;
+mod giver;
 mod index;
 mod journal;
 mod lock;
@@ -49,6 +54,7 @@ mod options;
 mod plan;
 mod queue;
 mod reader;
+mod redelivery;
 mod retention;
 mod schema;
 mod session;
@@ -60,6 +66,7 @@ mod subscription;
 mod tests;
 mod writer;
 
+pub use archive::JournalArchive;
 pub use backlog::{Backlog, RawEvent};
 pub use error::{OpenError, ReadError};
 pub use journal::Journal;

@@ -14,6 +14,8 @@ pub struct Options {
     pub in_flight_max: usize,
     /// How long events stay.
     pub retention: Retention,
+    /// How long dead letters stay, from when they died.
+    pub dead_letter_age: Duration,
 }
 
 /// How long events stay in the journal. Whichever limit is reached first holds.
@@ -34,6 +36,8 @@ const QUEUE_MAX: usize = 8_192;
 const IN_FLIGHT_MAX: usize = 2_048;
 const RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 const RETENTION_SIZE_BYTES: u64 = 10 << 30;
+/// A quarter of a year: long enough for somebody to come back and look.
+const DEAD_LETTER_AGE: Duration = Duration::from_hours(90 * 24);
 
 impl Options {
     /// The defaults, for a journal in this folder.
@@ -44,6 +48,7 @@ impl Options {
             queue_max: QUEUE_MAX,
             in_flight_max: IN_FLIGHT_MAX,
             retention: Retention::default(),
+            dead_letter_age: DEAD_LETTER_AGE,
         }
     }
 }

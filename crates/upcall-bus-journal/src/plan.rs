@@ -9,16 +9,16 @@ use upcall_bus::{SettleErrorKind, Settlement};
 use crate::error::Cause;
 use crate::error::Fault;
 use crate::queue::SettleRequest;
-use crate::session::Session;
+use crate::redelivery;
+use crate::session::{Item, Session};
 use crate::statements::Statements;
-
-/// How much of a reason is kept: enough for any message, not for a body that somebody put into one.
-const REASON_BYTES_MAX: usize = 4 << 10;
 
 /// The settlements of one consumer that one transaction takes.
 pub(crate) struct Plan {
     pub(crate) session: Arc<Session>,
     requests: Vec<SettleRequest>,
+    /// Those of redeliveries; they move no floor.
+    redeliveries: Vec<(u64, SettleRequest)>,
     /// The sequences of the requests that were written.
     taken: BTreeSet<u64>,
     floor: u64,
@@ -32,6 +32,7 @@ impl Plan {
         Self {
             session,
             requests: Vec::new(),
+            redeliveries: Vec::new(),
             taken: BTreeSet::new(),
             floor: 0,
             put_settled: false,
@@ -40,7 +41,10 @@ impl Plan {
     }
 
     pub(crate) fn push(&mut self, request: SettleRequest) {
-        self.requests.push(request);
+        match request.item {
+            Item::Event => self.requests.push(request),
+            Item::Redelivery(number) => self.redeliveries.push((number, request)),
+        }
     }
 
     /// Has the floor raised as far as it goes, also where nothing is settled.
@@ -54,7 +58,7 @@ impl Plan {
         self.taken.clear();
         let mut admitted = Vec::with_capacity(self.requests.len());
         for request in self.requests.drain(..) {
-            if state.holds(request.sequence) && self.taken.insert(request.sequence) {
+            if state.holds(request.item, request.sequence) && self.taken.insert(request.sequence) {
                 admitted.push(request);
             } else {
                 // Whoever does not listen does not mind.
@@ -62,8 +66,15 @@ impl Plan {
             }
         }
         self.requests = admitted;
+        let mut taken = BTreeSet::new();
+        let lost = |(number, request): &mut (u64, SettleRequest)| {
+            !state.holds(request.item, request.sequence) || !taken.insert(*number)
+        };
+        for (_, request) in self.redeliveries.extract_if(.., lost) {
+            let _ = request.done.send(Err(SettleErrorKind::Lost.into()));
+        }
         self.floor = if state.released { state.floor } else { state.floor_without(&self.taken) };
-        let work = !self.requests.is_empty() || self.floor > state.floor;
+        let work = !self.requests.is_empty() || !self.redeliveries.is_empty() || self.floor > state.floor;
         if !work {
             answer(&mut self.waiting, &Ok(()));
         }
@@ -74,16 +85,19 @@ impl Plan {
     pub(crate) fn write(&mut self, statements: &mut Statements<'_>) -> rusqlite::Result<()> {
         let state = self.session.lock();
         let name = &self.session.name;
+        for (number, request) in &self.redeliveries {
+            redelivery::settle(statements.db, *number, request)?;
+        }
         for request in &self.requests {
             let sequence = request.sequence;
             let has_retry_row = state.retried.contains(&sequence) || state.retry_rows_uncertain;
             match &request.settlement {
-                Settlement::Retry { reason, .. } => {
-                    statements.put_retry(name, sequence, request.due_at, request.attempt, shorten(reason))?;
+                Settlement::Retry { .. } => {
+                    statements.put_retry(name, sequence, request.due_at, request.attempt, request.reason())?;
                     continue;
                 }
-                Settlement::DeadLetter { reason } => {
-                    statements.put_dead_letter(name, sequence, shorten(reason), request.attempt)?;
+                Settlement::DeadLetter { .. } => {
+                    statements.put_dead_letter(name, sequence, request.reason(), request.attempt)?;
                 }
                 Settlement::Ack | Settlement::HandBack => {}
             }
@@ -117,26 +131,37 @@ impl Plan {
                 state.due_by(Some(request.due_at));
             }
         }
+        for (number, request) in &self.redeliveries {
+            state.redelivered.held.remove(number);
+            if let Settlement::Retry { .. } = request.settlement {
+                state.redelivered.due_by(Some(request.due_at));
+            }
+        }
         state.raise_floor(self.floor);
         state.has_settled_rows |= self.put_settled;
         drop(state);
         self.session.wake.notify_one();
-        for request in self.requests {
+        answer(&mut self.waiting, &Ok(()));
+        for request in self.into_requests() {
             let _ = request.done.send(Ok(()));
         }
-        answer(&mut self.waiting, &Ok(()));
     }
 
     /// Gives everything back: it was not committed.
     pub(crate) fn fail(mut self, cause: &Cause) {
         answer(&mut self.waiting, &Err(Fault::new(SettleErrorKind::Unavailable, cause.clone())));
-        for request in self.requests {
+        let session = Arc::clone(&self.session);
+        for request in self.into_requests() {
             let fault = Fault::new(SettleErrorKind::Unavailable, cause.clone());
             if request.done.send(Err(fault)).is_err() {
                 // Nobody waits for the answer, so nobody else will hand the delivery back.
-                self.session.hand_back(request.sequence, request.attempt);
+                session.hand_back(request.item, request.sequence, request.attempt);
             }
         }
+    }
+
+    fn into_requests(self) -> impl Iterator<Item = SettleRequest> {
+        self.requests.into_iter().chain(self.redeliveries.into_iter().map(|(_, request)| request))
     }
 }
 
@@ -147,8 +172,4 @@ fn answer(
     for done in waiting.drain(..) {
         let _ = done.send(result.clone());
     }
-}
-
-fn shorten(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
 }

@@ -8,7 +8,7 @@ use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, SettleErrorKind, Settl
 
 use crate::error::Fault;
 use crate::index::Key;
-use crate::session::{Lease, Session};
+use crate::session::{Item, Lease, Session};
 
 /// What the payloads of waiting publications take in memory at most.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -19,6 +19,8 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Two half groups would take two fsyncs: with 64 publishers on two cores, waiting so long halves their number. A
 /// publisher who is alone never waits.
 const GATHER: Duration = Duration::from_micros(1000);
+/// How much of a reason is kept: enough for any message, not for a body that somebody put into one.
+const REASON_BYTES_MAX: usize = 4 << 10;
 
 /// An event on its way into the journal.
 pub(crate) struct Publication {
@@ -50,12 +52,25 @@ pub(crate) enum Request {
 /// A delivery's settlement.
 pub(crate) struct SettleRequest {
     pub(crate) session: Arc<Session>,
+    pub(crate) item: Item,
     pub(crate) sequence: u64,
     pub(crate) attempt: u32,
     pub(crate) settlement: Settlement,
     /// For a retry: when, in milliseconds since 1970.
     pub(crate) due_at: i64,
     pub(crate) done: oneshot::Sender<Result<(), Fault<SettleErrorKind>>>,
+}
+
+impl SettleRequest {
+    /// Why it failed, in bounds.
+    pub(crate) fn reason(&self) -> &str {
+        match &self.settlement {
+            Settlement::Retry { reason, .. } | Settlement::DeadLetter { reason } => {
+                &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+            }
+            Settlement::Ack | Settlement::HandBack => "",
+        }
+    }
 }
 
 /// What the writer does next.

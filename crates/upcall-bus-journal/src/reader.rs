@@ -113,6 +113,26 @@ impl Reader {
         Ok(last_sequence(&self.db)?)
     }
 
+    /// The sequence before the first event that was stored at or after a moment, in milliseconds since 1970.
+    pub(crate) fn sequence_before(&self, moment_ms: i64) -> Result<u64, ReadError> {
+        let last = self.last_sequence()?;
+        let first: Option<u64> = self.db.query_row("SELECT min(sequence) FROM event", (), |row| row.get(0))?;
+        let Some(first) = first else { return Ok(last) };
+        let mut at_or_after =
+            self.db.prepare("SELECT sequence, stored_at FROM event WHERE sequence >= ?1 ORDER BY sequence LIMIT 1")?;
+        // Everything before `low` was stored earlier, `high` and everything after it was not.
+        let (mut low, mut high) = (first, last + 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let found = at_or_after.query_row([middle], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, i64>(1)?)));
+            match found.optional()? {
+                Some((sequence, stored_at)) if stored_at < moment_ms => low = sequence + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low - 1)
+    }
+
     /// Reads up to `max` events after a sequence that a filter selects.
     ///
     /// # Errors
@@ -181,6 +201,12 @@ impl Reader {
             });
         }
         Ok(consumers)
+    }
+
+    pub(crate) fn consumer_names(&self) -> Result<Vec<String>, ReadError> {
+        let mut statement = self.db.prepare("SELECT name FROM consumer ORDER BY name")?;
+        let names = statement.query_map((), |row| row.get(0))?;
+        Ok(names.collect::<Result<_, _>>()?)
     }
 
     /// What the journal's files take on disk.

@@ -8,10 +8,20 @@ use tokio::sync::Notify;
 use upcall_event::SubjectFilter;
 
 use crate::queue::{Queue, Request};
+use crate::redelivery::{self, Redeliveries};
 
 /// How many events above the floor may be settled out of order before no further ones are fetched: one delivery that
 /// is never settled must not fill the memory.
 pub(crate) const AHEAD_MAX: usize = 65_536;
+
+/// What a delivery is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// An event, for the first time or out of `retry`.
+    Event,
+    /// The row of this number in `redelivery`.
+    Redelivery(u64),
+}
 
 /// A consumer that is being read. The writer changes what is durable, the subscription what is fetched.
 pub(crate) struct Session {
@@ -45,6 +55,8 @@ pub(crate) struct State {
     pub(crate) retry_rows_uncertain: bool,
     /// When the next retry is due, as far as is known.
     pub(crate) next_due: Option<i64>,
+    /// What it was given again.
+    pub(crate) redelivered: Redeliveries,
     /// The subscription is gone; what it held is somebody else's.
     pub(crate) released: bool,
 }
@@ -70,6 +82,7 @@ impl Session {
             state.has_settled_rows |= row.get::<_, bool>(1)?;
         }
         state.next_due = next_due(db, &name, i64::MIN)?;
+        state.redelivered.next_due = redelivery::next_due(db, &name, i64::MIN)?;
         Ok(Self { name, filter, in_flight_max, queue, wake: Notify::new(), state: Mutex::new(state) })
     }
 
@@ -84,10 +97,13 @@ impl Session {
     }
 
     /// Has a delivery come again at once.
-    pub(crate) fn hand_back(&self, sequence: u64, attempt: u32) {
+    pub(crate) fn hand_back(&self, item: Item, sequence: u64, attempt: u32) {
         let mut state = self.lock();
-        if state.fresh.contains(&sequence) || state.retried.contains(&sequence) {
-            state.returned.insert(sequence, attempt);
+        if state.holds(item, sequence) {
+            match item {
+                Item::Event => state.returned.insert(sequence, attempt),
+                Item::Redelivery(number) => state.redelivered.returned.insert(number, attempt),
+            };
             drop(state);
             self.wake.notify_one();
         }
@@ -95,13 +111,17 @@ impl Session {
 }
 
 impl State {
-    /// Whether the consumer holds a delivery of this event.
-    pub(crate) fn holds(&self, sequence: u64) -> bool {
-        !self.released && (self.fresh.contains(&sequence) || self.retried.contains(&sequence))
+    /// Whether the consumer holds a delivery of this.
+    pub(crate) fn holds(&self, item: Item, sequence: u64) -> bool {
+        !self.released
+            && match item {
+                Item::Event => self.fresh.contains(&sequence) || self.retried.contains(&sequence),
+                Item::Redelivery(number) => self.redelivered.held.contains(&number),
+            }
     }
 
     pub(crate) fn in_flight(&self) -> usize {
-        self.fresh.len() + self.retried.len() - self.returned.len()
+        self.fresh.len() + self.retried.len() - self.returned.len() + self.redelivered.in_flight()
     }
 
     /// The floor once these are settled.

@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Arc<Queue>,
     /// The newest sequence that is durable.
     pub(crate) committed: watch::Sender<u64>,
+    /// Changes when this process has given a consumer something again.
+    pub(crate) given: watch::Sender<()>,
     /// Turns true when the writer is gone and the files are free.
     pub(crate) finished: watch::Sender<bool>,
     fault: Mutex<Option<Cause>>,
@@ -33,6 +35,7 @@ impl Shared {
             queue: Arc::new(Queue::new(options.queue_max)),
             options,
             committed: watch::Sender::new(last),
+            given: watch::Sender::new(()),
             finished: watch::Sender::new(false),
             fault: Mutex::default(),
             turn: Mutex::default(),

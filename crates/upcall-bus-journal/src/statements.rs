@@ -58,10 +58,9 @@ impl<'c> Statements<'c> {
             )?,
             drop_retry: db.prepare("DELETE FROM retry WHERE consumer = ?1 AND sequence = ?2")?,
             put_dead_letter: db.prepare(
-                "INSERT INTO dead_letter
+                "INSERT OR REPLACE INTO dead_letter
                      (consumer, sequence, id, subject, stored_at, payload, reason, attempts, died_at)
-                 SELECT ?1, sequence, id, subject, stored_at, payload, ?3, ?4, ?5 FROM event WHERE sequence = ?2
-                 ON CONFLICT DO UPDATE SET reason = ?3, attempts = ?4, died_at = ?5",
+                 SELECT ?1, sequence, id, subject, stored_at, payload, ?3, ?4, ?5 FROM event WHERE sequence = ?2",
             )?,
             full: true,
         })

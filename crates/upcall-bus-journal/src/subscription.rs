@@ -14,14 +14,17 @@ use upcall_bus::{
 
 use crate::clock;
 use crate::error::Fault;
-use crate::fetch::{Fetched, fetch};
+use crate::fetch::{Fetched, Wanted, fetch};
 use crate::journal::Handle;
 use crate::queue::{Request, SettleRequest};
-use crate::session::{AHEAD_MAX, Lease, Session};
+use crate::session::{AHEAD_MAX, Item, Lease, Session};
 
 /// How long a consumer whose filter passed over events waits before it has its floor raised: often enough for
 /// metrics and retention, too seldom to be work.
 const ADVANCE_EVERY: Duration = Duration::from_millis(200);
+/// How often is looked for what another process gives the consumer again: soon enough for somebody who waits for it,
+/// and next to no work.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A wait that nothing is expected to end.
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -34,8 +37,10 @@ pub(crate) struct JournalSubscription {
     fetching: Option<Fetching>,
     reader: Option<Connection>,
     committed: watch::Receiver<u64>,
+    given: watch::Receiver<()>,
     finished: watch::Receiver<bool>,
     advance_at: Option<Instant>,
+    look_at: Instant,
     lease: Lease,
     /// The journal stays open for as long as somebody reads.
     _journal: Arc<Handle>,
@@ -48,8 +53,10 @@ impl JournalSubscription {
             fetching: None,
             reader: Some(reader),
             committed: journal.shared.committed.subscribe(),
+            given: journal.shared.given.subscribe(),
             finished: journal.shared.finished.subscribe(),
             advance_at: None,
+            look_at: Instant::now(),
             lease,
             _journal: journal,
         }
@@ -60,6 +67,7 @@ impl JournalSubscription {
         let deliver = |fetched: Fetched| {
             let settler = JournalSettler {
                 session: Arc::clone(&self.lease.0),
+                item: fetched.item,
                 sequence: fetched.sequence,
                 attempt: fetched.attempt,
                 sent: None,
@@ -72,11 +80,18 @@ impl JournalSubscription {
     /// Whether a fetch would find anything, or else how long until something is due.
     fn due(&mut self) -> Result<(), Duration> {
         let session = &self.lease.0;
-        let state = session.lock();
+        let mut state = session.lock();
+        if self.given.has_changed().unwrap_or(false) {
+            self.given.mark_unchanged();
+            state.redelivered.look();
+        }
         let room = state.in_flight() < session.in_flight_max;
         let last = *self.committed.borrow_and_update();
-        let retry_in = state.next_due.map_or(LONG, clock::until);
+        let retry_at = [state.next_due, state.redelivered.next_due].into_iter().flatten().min();
+        let look_in = self.look_at.saturating_duration_since(Instant::now());
+        let retry_in = retry_at.map_or(LONG, clock::until).min(look_in);
         if !state.returned.is_empty()
+            || !state.redelivered.returned.is_empty()
             || room && (retry_in.is_zero() || state.scanned < last && state.ahead.len() < AHEAD_MAX)
         {
             return Ok(());
@@ -126,8 +141,14 @@ impl Subscription for JournalSubscription {
                 Ok(()) => {
                     let (session, last) = (Arc::clone(&self.lease.0), *self.committed.borrow());
                     let reader = self.reader.take().ok_or(SubscribeErrorKind::Closed)?;
+                    let now = Instant::now();
+                    let look = self.look_at <= now;
+                    if look {
+                        self.look_at = now + LOOK_EVERY;
+                    }
+                    let wanted = Wanted { last, max, look };
                     self.fetching = Some(tokio::task::spawn_blocking(move || {
-                        let fetched = fetch(&reader, &session, last, max);
+                        let fetched = fetch(&reader, &session, wanted);
                         (reader, fetched)
                     }));
                     continue;
@@ -137,6 +158,7 @@ impl Subscription for JournalSubscription {
             // Whichever it is, the loop looks anew. A millisecond is what the clock of the retries counts in.
             tokio::select! {
                 _ = self.committed.changed() => {}
+                _ = self.given.changed() => self.lease.0.lock().redelivered.look(),
                 _ = self.finished.changed() => {}
                 () = self.lease.0.wake.notified() => {}
                 () = tokio::time::sleep(wait.max(Duration::from_millis(1))) => {}
@@ -148,6 +170,7 @@ impl Subscription for JournalSubscription {
 /// The way back for one delivery.
 struct JournalSettler {
     session: Arc<Session>,
+    item: Item,
     sequence: u64,
     attempt: u32,
     /// A settlement that was sent and not answered.
@@ -159,7 +182,7 @@ impl Settler for JournalSettler {
     async fn settle(&mut self, settlement: &Settlement) -> Result<(), SettleError> {
         let due_at = match settlement {
             Settlement::HandBack => {
-                self.session.hand_back(self.sequence, self.attempt);
+                self.session.hand_back(self.item, self.sequence, self.attempt);
                 return Ok(());
             }
             Settlement::Retry { after, .. } => clock::after_ms(*after),
@@ -168,6 +191,7 @@ impl Settler for JournalSettler {
         let (done, answer) = oneshot::channel();
         let request = SettleRequest {
             session: Arc::clone(&self.session),
+            item: self.item,
             sequence: self.sequence,
             attempt: self.attempt,
             settlement: settlement.clone(),
@@ -195,6 +219,6 @@ impl Settler for JournalSettler {
                 Ok(Ok(())) | Err(_) => return,
             }
         }
-        self.session.hand_back(self.sequence, self.attempt);
+        self.session.hand_back(self.item, self.sequence, self.attempt);
     }
 }

@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode};
 use tracing::warn;
 use upcall_bus::{PublishErrorKind, Receipt};
 
+use crate::aging::Aging;
 use crate::checkpointer::{Checkpointer, Step};
 use crate::database::{self, Checkpoint};
 use crate::error::Cause;
@@ -48,6 +49,7 @@ pub(crate) struct Writer {
     next_sequence: u64,
     faulty: bool,
     retention: retention::Schedule,
+    aging: Aging,
     checkpoint_at: u64,
     /// What became of each publication of a group; nothing of one that is late.
     receipts: Vec<Option<Receipt>>,
@@ -70,6 +72,7 @@ impl Writer {
             next_sequence: last + 1,
             faulty: false,
             retention: retention::Schedule::new(RETENTION_EVERY),
+            aging: Aging::new(),
             checkpoint_at: CHECKPOINT_PAGES,
             receipts: Vec::new(),
         }
@@ -130,8 +133,9 @@ impl Writer {
                 self.probe(&mut statements)?;
             }
             self.index.tidy();
-            let keep = &self.shared.options.retention;
-            if let Err(error) = self.retention.run(&mut statements, keep, &self.sessions, &mut self.index) {
+            let keep = &self.shared.options;
+            let removed = self.retention.run(&mut statements, &keep.retention, &self.sessions, &mut self.index);
+            if let Err(error) = removed.and_then(|()| self.aging.run(&mut statements, keep.dead_letter_age)) {
                 if !leaves_certainty(&error) || !statements.is_clean() {
                     return Err(error);
                 }

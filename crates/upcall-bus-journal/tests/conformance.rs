@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tempfile::TempDir;
 use upcall_bus::conformance::Harness;
-use upcall_bus::{Archive, Bus, conformance_tests};
-use upcall_bus_journal::{Journal, Options};
+use upcall_bus::{Archive, Bus, archive_conformance_tests, conformance_tests};
+use upcall_bus_journal::{Journal, JournalArchive, Options};
 
 /// A journal whose crash is a copy of its files as they are, without a farewell of the writer.
 struct JournalHarness {
@@ -21,9 +21,8 @@ impl Harness for JournalHarness {
         Arc::new(self.journal.clone())
     }
 
-    #[expect(clippy::unimplemented, reason = "it comes next")]
     fn archive(&self) -> Arc<dyn Archive> {
-        unimplemented!("follows, with `archive_conformance_tests!`")
+        Arc::new(JournalArchive::open(self.folder.path()).expect("an archive"))
     }
 
     async fn crash(&mut self) {
@@ -41,8 +40,11 @@ fn open(folder: &Path) -> Journal {
     Journal::open(Options::new(folder)).expect("a journal")
 }
 
-conformance_tests!(async || {
+async fn harness() -> JournalHarness {
     let folder = TempDir::new().expect("a folder");
     let journal = open(folder.path());
     JournalHarness { folder, journal }
-});
+}
+
+conformance_tests!(harness);
+archive_conformance_tests!(harness);
