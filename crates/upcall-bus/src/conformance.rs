@@ -135,7 +135,9 @@ const QUIET: Duration = Duration::from_millis(150);
 /// How often is looked for a state that comes.
 const POLL: Duration = Duration::from_millis(10);
 
-fn message(number: u64) -> Message {
+/// An event of the suite's, for tests beside it.
+#[must_use]
+pub fn message(number: u64) -> Message {
     message_on(number, "upcall.uploads.a.PutObject")
 }
 

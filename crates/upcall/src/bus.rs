@@ -68,6 +68,11 @@ impl Bus {
         Arc::clone(&self.consumed)
     }
 
+    /// The connection to NATS, if there is one.
+    pub(crate) fn nats(&self) -> Option<&NatsBus> {
+        self.nats.as_ref()
+    }
+
     /// What `/ready` tells about the bus.
     pub(crate) fn ready_checks(&self) -> Vec<ReadyCheck> {
         let journal =

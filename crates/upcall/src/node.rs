@@ -55,7 +55,8 @@ impl Node {
 
         let mut options = Options::new(config.gateway.listen, Verifier::new(keys, bus.publisher()), metrics);
         options.admin = Some(config.gateway.admin);
-        options.routes = config.routes.into_iter().map(answer::bind).collect::<anyhow::Result<_>>()?;
+        let bind = |route| answer::bind(route, bus.nats());
+        options.routes = config.routes.into_iter().map(bind).collect::<anyhow::Result<_>>()?;
         options.original_target = config.gateway.original_target;
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
