@@ -1,24 +1,24 @@
 //! A full disk: 503 while it is full, 200 again as soon as there is room, and nothing lost on the way.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use upcall_tests::disk::SmallDisk;
 use upcall_tests::http::{Answer, exchange, get, wait_until};
 use upcall_tests::signer::Signer;
 use upcall_tests::skip;
 
 use crate::serve::{Served, configuration};
 
-const DISK: &str = "size=4m";
+const DISK_MIB: u32 = 4;
 const BALLAST_BYTES: usize = 2 << 20;
 
 #[test]
 fn a_full_disk_answers_503_and_recovers_by_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(&folder.path().join("journal")) else {
+    let Some(disk) = SmallDisk::mount(&folder.path().join("journal"), DISK_MIB) else {
         return skip("the full disk: mounting a tmpfs needs root");
     };
-    let ballast = disk.path.join("ballast");
+    let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![0; BALLAST_BYTES]).unwrap();
     let signer = Signer::new();
     let mut served = Served::start(&configuration(folder.path(), &signer, ""));
@@ -56,29 +56,9 @@ fn a_full_disk_answers_503_and_recovers_by_itself() {
     assert!(served.terminate().success());
 
     let query = "SELECT json_extract(payload, '$.data.request_id') FROM event";
-    let output = Command::new("sqlite3").arg(disk.path.join("journal.db")).arg(query).output().unwrap();
+    let output = Command::new("sqlite3").arg(disk.path().join("journal.db")).arg(query).output().unwrap();
     let stored = String::from_utf8(output.stdout).unwrap();
     let stored: Vec<&str> = stored.lines().collect();
     let lost: Vec<_> = answered.iter().filter(|id| !stored.contains(&id.as_str())).collect();
     assert!(lost.is_empty(), "answered 200 and lost: {lost:?}");
-}
-
-/// A file system of a few MiB in memory. It is unmounted when this is dropped.
-struct SmallDisk {
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    fn mount(path: &Path) -> Option<Self> {
-        std::fs::create_dir_all(path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(path).output().unwrap();
-        mounted.status.success().then(|| Self { path: path.to_owned() })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // The process that used it may need a moment to be gone; lazily is soon enough.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
-    }
 }

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
+pub mod disk;
 pub mod executable;
 pub mod http;
 pub mod nats;
+pub mod proxy;
 pub mod signer;
 
 /// Says that a test can't run here, and why. `tests/run --ci` fails when anything was skipped.

@@ -1,6 +1,7 @@
 //! Real NATS servers: one, or a cluster, on free ports of this machine.
 
 mod cluster;
+mod ending;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,8 @@ pub struct NatsOptions {
     pub config: String,
     /// Lines of configuration inside `jetstream { … }`: `sync_interval: always`.
     pub jetstream: String,
+    /// Lines of configuration inside `cluster { … }`, where there is one: `no_advertise: true`.
+    pub cluster: String,
     /// Where JetStream stores; without it, a folder that goes with the server.
     pub store_dir: Option<PathBuf>,
 }

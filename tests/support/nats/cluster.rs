@@ -73,7 +73,9 @@ impl NatsCluster {
         let routes = routes.join(", ");
         let launch = |(index, ports): (usize, &FreePorts)| {
             let listen = ports.address(2);
-            let cluster = format!("cluster {{\nname: \"upcall-test\"\nlisten: \"{listen}\"\nroutes: [{routes}]\n}}");
+            let more = &options.cluster;
+            let cluster =
+                format!("cluster {{\nname: \"upcall-test\"\nlisten: \"{listen}\"\nroutes: [{routes}]\n{more}\n}}");
             let store_dir = options.store_dir.as_ref().map(|folder| folder.join(index.to_string()));
             NatsServer::launch_new(&NatsOptions { store_dir, ..options.clone() }, ports, Some(&cluster))
         };
