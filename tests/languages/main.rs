@@ -1,0 +1,7 @@
+//! What programs in other languages build on: the examples in `docs/consumers.md`, and the AsyncAPI document.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod broker;
+mod consumers;
+mod example;
