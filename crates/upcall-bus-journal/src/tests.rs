@@ -1,5 +1,6 @@
 //! What operators may rely on: limits, faults, files.
 
+mod archive;
 mod backlog;
 mod faults;
 mod files;
