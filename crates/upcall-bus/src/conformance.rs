@@ -7,6 +7,7 @@
 mod consume;
 mod dead;
 mod model;
+mod operate;
 mod past;
 mod publish;
 mod redeliver;
@@ -38,6 +39,7 @@ pub use dead::{
     dead_letters_survive_a_crash,
 };
 pub use model::any_run_of_operations_is_as_the_model_says;
+pub use operate::any_run_of_an_operator_is_as_the_model_says;
 pub use past::{
     a_moment_leads_to_the_events_since, consumers_are_known_by_name, past_events_are_what_was_published,
     past_events_come_in_pages_and_by_filter,
@@ -105,6 +107,7 @@ macro_rules! archive_conformance_tests {
             a_replay_that_is_resumed_gives_nothing_twice,
             a_retried_dead_letter_comes_to_its_consumer_only,
             a_retried_dead_letter_may_die_again,
+            any_run_of_an_operator_is_as_the_model_says,
             consumers_are_known_by_name,
             dead_letters_survive_a_crash,
             past_events_are_what_was_published,

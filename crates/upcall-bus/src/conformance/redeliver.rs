@@ -119,7 +119,12 @@ async fn give(archive: &dyn Archive, name: &str, replay: &str, events: &[StoredE
 }
 
 /// Gives a consumer one more event: whatever it had been given before comes before that.
-async fn the_last_comes(archive: &dyn Archive, name: &str, subscription: &mut dyn Subscription, event: &StoredEvent) {
+pub(super) async fn the_last_comes(
+    archive: &dyn Archive,
+    name: &str,
+    subscription: &mut dyn Subscription,
+    event: &StoredEvent,
+) {
     give(archive, name, "the last", std::slice::from_ref(event)).await;
     let delivery = take_one(subscription).await;
     assert_eq!((delivery.sequence(), delivery.attempt()), (event.sequence, 1), "{delivery:?}");
