@@ -190,7 +190,7 @@ fn retries(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<V
 fn news(db: &Connection, session: &Session, last: u64, max: usize) -> rusqlite::Result<Vec<Row>> {
     let (scanned, room) = {
         let state = session.lock();
-        if state.ahead.len() >= AHEAD_MAX {
+        if state.ahead.len() >= AHEAD_MAX || state.scanned >= last {
             return Ok(Vec::new());
         }
         (state.scanned, session.in_flight_max.saturating_sub(state.in_flight()).min(max))
