@@ -19,7 +19,7 @@ use upcall_telemetry::metrics::CONTENT_TYPE as METRICS_TYPE;
 use crate::answer;
 use crate::callback::Shared;
 use crate::error::{ErrorKind, RequestErrorKind};
-use crate::options::ReadyCheck;
+use crate::options::{Health, ReadyCheck};
 
 /// What the admin pages show.
 pub(crate) struct Admin {
@@ -51,15 +51,19 @@ pub(crate) async fn answer(router: Router, request: Request<Incoming>) -> Respon
 
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
     let accepting = match admin.accepting.load(Ordering::Relaxed) {
-        true => Ok(()),
-        false => Err("it is shutting down".to_owned()),
+        true => Health::Fine,
+        false => Health::Unready("it is shutting down".to_owned()),
     };
     let checks = admin.checks.iter().map(|check| (check.name.as_str(), (check.check)()));
-    let components: Vec<(&str, Result<(), String>)> = [("gateway", accepting)].into_iter().chain(checks).collect();
-    let is_ready = components.iter().all(|(_, result)| result.is_ok());
+    let components: Vec<(&str, Health)> = [("gateway", accepting)].into_iter().chain(checks).collect();
+    let is_ready = components.iter().all(|(_, health)| !matches!(health, Health::Unready(_)));
     let components: Vec<Value> = components
         .into_iter()
-        .map(|(name, result)| json!({ "name": name, "ready": result.is_ok(), "reason": result.err() }))
+        .map(|(name, health)| match health {
+            Health::Fine => json!({ "name": name, "ready": true, "reason": null }),
+            Health::Remark(remark) => json!({ "name": name, "ready": true, "reason": remark }),
+            Health::Unready(reason) => json!({ "name": name, "ready": false, "reason": reason }),
+        })
         .collect();
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     page(status, json!({ "ready": is_ready, "components": components }).to_string().into_bytes())

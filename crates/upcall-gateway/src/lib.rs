@@ -22,5 +22,7 @@ mod routes;
 pub use error::{ErrorKind, RequestErrorKind};
 pub use gateway::{BindError, Gateway, Unfinished};
 pub use network::{InvalidNetwork, Network};
-pub use options::{Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck, RouteOptions, ShutdownOptions};
+pub use options::{
+    Health, Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck, RouteOptions, ShutdownOptions,
+};
 pub use routes::{InvalidRoutes, check_routes};

@@ -93,7 +93,18 @@ pub struct ShutdownOptions {
 #[derive(Clone)]
 pub struct ReadyCheck {
     pub(crate) name: String,
-    pub(crate) check: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(crate) check: Arc<dyn Fn() -> Health + Send + Sync>,
+}
+
+/// How a component is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It is in order.
+    Fine,
+    /// Callbacks can be taken, and there is something to know.
+    Remark(String),
+    /// Callbacks can't be taken, and why.
+    Unready(String),
 }
 
 /// Is told of every callback, once it is answered. It must not block.
@@ -142,9 +153,9 @@ impl Options {
 }
 
 impl ReadyCheck {
-    /// Names something and tells whether it is in order, or why not. The check must not block.
+    /// Names a component and tells how it is. The check must not block.
     #[must_use]
-    pub fn new(name: impl Into<String>, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+    pub fn new(name: impl Into<String>, check: impl Fn() -> Health + Send + Sync + 'static) -> Self {
         Self { name: name.into(), check: Arc::new(check) }
     }
 }

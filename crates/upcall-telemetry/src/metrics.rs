@@ -137,6 +137,22 @@ metrics! {
     journal_size: Gauge = "upcall_journal_size" in Bytes, new Gauge::default();
     /// Whether the journal takes events: 1 if the last attempt to write succeeded.
     journal_writable: Gauge = "upcall_journal_writable", new Gauge::default();
+    /// Whether NATS can be reached and its streams take events: 1 if so.
+    nats_ready: Gauge = "upcall_nats_ready", new Gauge::default();
+    /// Events in the journal that the stream on NATS has not acknowledged.
+    relay_backlog: Gauge = "upcall_relay_backlog_events", new Gauge::default();
+    /// Age of the oldest event in the journal that the stream has not acknowledged; 0 when there is none.
+    relay_backlog_age: Gauge = "upcall_relay_backlog_age" in Seconds, new Gauge::default();
+    /// Events that the stream has acknowledged, and that stay in the journal until the server has synced them.
+    relay_unconfirmed: Gauge = "upcall_relay_unconfirmed_events", new Gauge::default();
+    /// Events that the stream has acknowledged to the relay.
+    relay_relayed: Counter = "upcall_relay_relayed_events", new Counter::default();
+    /// Events that were sent again, because the server had come back without them.
+    relay_resent: Counter = "upcall_relay_resent_events", new Counter::default();
+    /// Events that the server refuses for good, set aside.
+    relay_set_aside: Gauge = "upcall_relay_set_aside_events", new Gauge::default();
+    /// Events that went to the journal because NATS did not take them in time.
+    spilled: Counter = "upcall_spilled_events", new Counter::default();
     /// Deliveries settled, by consumer and outcome.
     deliveries: Family<DeliveryLabels, Counter> = "upcall_consumer_deliveries", new Family::default();
     /// Events on the bus that a consumer has not settled.

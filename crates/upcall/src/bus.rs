@@ -1,20 +1,26 @@
 //! The bus that a configuration names: a journal, NATS, or both with a relay between them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
-use upcall_bus::{ConsumerSpec, Publisher};
+use upcall_bus::{ConsumerName, ConsumerSpec, Publisher};
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
-use upcall_gateway::ReadyCheck;
+use upcall_gateway::{Health, ReadyCheck};
+use upcall_relay::{Relay, RelayHandle, RelayStatus, Spill, SpillOptions};
 use upcall_telemetry::metrics::Metrics;
 
-use crate::config;
+use crate::config::{self, Ack};
 use crate::gauges;
 
+/// The name under which the relay's progress is kept in the journal.
+const RELAY: &str = "relay";
 /// How long the journal may take to close. A disk that hangs must not keep the process from ending.
 const CLOSE_TIME: Duration = Duration::from_secs(10);
 
@@ -24,15 +30,18 @@ pub(crate) struct Bus {
     consumed: Arc<dyn upcall_bus::Bus>,
     journal: Option<Journal>,
     nats: Option<NatsBus>,
+    relay: Option<RunningRelay>,
 }
 
 impl Bus {
-    /// Opens the journal, and begins to connect to NATS, which need not be there yet.
+    /// Opens the journal, and begins to connect to NATS, which need not be there yet. Where there are both, a relay
+    /// runs from now on.
     pub(crate) async fn open(
         config: config::Bus,
         consumers: Vec<ConsumerSpec>,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
+        let folder = config.journal.as_ref().map(|journal| journal.folder.clone());
         let journal = match config.journal {
             Some(options) => {
                 let opened = tokio::task::spawn_blocking(|| Journal::open(options)).await?;
@@ -42,20 +51,29 @@ impl Bus {
             }
             None => None,
         };
-        let nats = match &config.nats {
-            Some(nats) => {
-                let bus = NatsBus::connect(nats.options.clone()).await.context("bus.nats can't be used")?;
-                bus.keep(nats.provision, consumers);
-                Some(bus)
+        let Some(config) = config.nats else {
+            let journal = journal.context("there is neither a journal nor NATS")?;
+            let (publisher, consumed) = (Arc::new(journal.clone()), Arc::new(journal.clone()));
+            return Ok(Self { publisher, consumed, journal: Some(journal), nats: None, relay: None });
+        };
+
+        let nats = NatsBus::connect(config.options.clone()).await.context("bus.nats can't be used")?;
+        nats.keep(config.provision, consumers);
+        gauges::of_nats(metrics, &nats);
+        let relay = match (&journal, folder) {
+            (Some(journal), Some(folder)) => Some(RunningRelay::start(journal, &nats, &config, folder, metrics).await?),
+            _ => None,
+        };
+        let publisher: Arc<dyn Publisher> = match (&journal, config.ack) {
+            (Some(journal), Ack::Journal) => Arc::new(journal.clone()),
+            (Some(journal), Ack::Broker) => {
+                let spill = Spill::new(nats.clone(), journal.clone(), SpillOptions::default());
+                gauges::of_spill(metrics, spill.clone());
+                Arc::new(spill)
             }
-            None => None,
+            (None, _) => Arc::new(nats.clone()),
         };
-        let (publisher, consumed): (Arc<dyn Publisher>, Arc<dyn upcall_bus::Bus>) = match (&journal, &nats) {
-            (_, Some(nats)) => (Arc::new(nats.clone()), Arc::new(nats.clone())),
-            (Some(journal), None) => (Arc::new(journal.clone()), Arc::new(journal.clone())),
-            (None, None) => anyhow::bail!("there is neither a journal nor NATS"),
-        };
-        Ok(Self { publisher, consumed, journal, nats })
+        Ok(Self { publisher, consumed: Arc::new(nats.clone()), journal, nats: Some(nats), relay })
     }
 
     /// Where events are published.
@@ -73,16 +91,34 @@ impl Bus {
         self.nats.as_ref()
     }
 
-    /// What `/ready` tells about the bus.
+    /// What `/ready` tells about the bus. Where there is a journal, callbacks are taken without NATS.
     pub(crate) fn ready_checks(&self) -> Vec<ReadyCheck> {
-        let journal =
-            self.journal.clone().map(|journal| ReadyCheck::new("journal", move || journal.fault().map_or(Ok(()), Err)));
-        let nats = self.nats.clone().map(|nats| ReadyCheck::new("nats", move || nats.fault().map_or(Ok(()), Err)));
-        journal.into_iter().chain(nats).collect()
+        let mut checks = Vec::new();
+        if let Some(journal) = self.journal.clone() {
+            let health = move || journal.fault().map_or(Health::Fine, Health::Unready);
+            checks.push(ReadyCheck::new("journal", health));
+        }
+        if let Some(nats) = self.nats.clone() {
+            let is_needed = self.journal.is_none();
+            let health = move || match nats.fault() {
+                None => Health::Fine,
+                Some(fault) if is_needed => Health::Unready(fault),
+                Some(fault) => Health::Remark(format!("{fault}; events are kept in the journal until then")),
+            };
+            checks.push(ReadyCheck::new("nats", health));
+        }
+        if let Some(relay) = &self.relay {
+            let handle = relay.handle.clone();
+            checks.push(ReadyCheck::new("relay", move || in_words(&handle.status())));
+        }
+        checks
     }
 
     /// Makes durable what was taken, and lets go of files and connections.
     pub(crate) async fn close(self) {
+        if let Some(relay) = self.relay {
+            relay.stop().await;
+        }
         if let Some(nats) = self.nats {
             nats.close().await;
         }
@@ -94,4 +130,58 @@ impl Bus {
             );
         }
     }
+}
+
+/// The relay from the journal to NATS, at work.
+struct RunningRelay {
+    handle: RelayHandle,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl RunningRelay {
+    async fn start(
+        journal: &Journal,
+        nats: &NatsBus,
+        config: &config::Nats,
+        folder: PathBuf,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        let name: ConsumerName = RELAY.parse()?;
+        let backlog = journal.backlog(&name).await.context("the journal can't be relayed")?;
+        let options = upcall_relay::Options {
+            sync_hold: config.sync_hold,
+            spilled: config.ack == Ack::Broker,
+            ..upcall_relay::Options::new(folder)
+        };
+        let relay = Relay::new(backlog, nats.clone(), options);
+        let handle = relay.handle();
+        gauges::of_relay(metrics, handle.clone());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(relay.run(async move {
+            // A sender that is gone means the same.
+            let _ = stopped.await;
+        }));
+        Ok(Self { handle, stop, task })
+    }
+
+    async fn stop(self) {
+        let _ = self.stop.send(());
+        if timeout(CLOSE_TIME, self.task).await.is_err() {
+            warn!("the relay does not end; the next start goes on from where it was");
+        }
+    }
+}
+
+/// What an operator wants to know of a relay: nothing while it keeps up.
+fn in_words(status: &RelayStatus) -> Health {
+    let mut remarks = Vec::new();
+    if let Some(age) = status.backlog_age {
+        remarks.push(format!("{} events to go, the oldest waits for {} s", status.backlog, age.as_secs()));
+    }
+    if status.set_aside > 0 {
+        remarks.push(format!("{} events set aside, which the server refuses for good", status.set_aside));
+    }
+    remarks.extend(status.fault.clone());
+    if remarks.is_empty() { Health::Fine } else { Health::Remark(remarks.join("; ")) }
 }

@@ -29,7 +29,7 @@ pub(crate) use consumer::{Consumer, Sink};
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
-pub(crate) use nats::Ack;
+pub(crate) use nats::{Ack, Nats};
 use reader::{Mistake, Reader, Section};
 pub(crate) use response::AnswerBy;
 pub(crate) use route::Route;

@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use upcall_bus_journal::Journal;
+use upcall_bus_nats::NatsBus;
 use upcall_consumer::Stats;
+use upcall_relay::{RelayHandle, Spill};
 use upcall_telemetry::metrics::{ConsumerLabels, DeliveryLabels, Metrics};
 
 /// Shows how the journal is, and how far its consumers are.
@@ -22,6 +24,32 @@ pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal) {
             metrics.consumer_oldest.get_or_create_owned(&labels).set(signed(oldest));
         }
     });
+}
+
+/// Shows whether NATS takes events.
+pub(crate) fn of_nats(metrics: &Metrics, nats: &NatsBus) {
+    let nats = nats.clone();
+    metrics.before_scrape(move |metrics| {
+        metrics.nats_ready.set(i64::from(nats.fault().is_none()));
+    });
+}
+
+/// Shows how far the relay is.
+pub(crate) fn of_relay(metrics: &Metrics, relay: RelayHandle) {
+    metrics.before_scrape(move |metrics| {
+        let status = relay.status();
+        metrics.relay_backlog.set(signed(status.backlog));
+        metrics.relay_backlog_age.set(signed(status.backlog_age.map_or(0, |age| age.as_secs())));
+        metrics.relay_unconfirmed.set(signed(status.unconfirmed));
+        metrics.relay_relayed.inner().store(status.relayed, Ordering::Relaxed);
+        metrics.relay_resent.inner().store(status.resent, Ordering::Relaxed);
+        metrics.relay_set_aside.set(signed(status.set_aside));
+    });
+}
+
+/// Shows how much was spilled.
+pub(crate) fn of_spill(metrics: &Metrics, spill: Spill) {
+    metrics.before_scrape(move |metrics| metrics.spilled.inner().store(spill.spilled(), Ordering::Relaxed));
 }
 
 /// Shows what a consumer did.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use upcall_gateway::{Gateway, ReadyCheck, Unfinished};
+use upcall_gateway::{Gateway, Health, ReadyCheck, Unfinished};
 
 use crate::support::{BODY, Behaviour, Connection, LONG, REQUEST_ID, callback, start};
 
@@ -15,9 +15,11 @@ async fn readiness_names_each_component_and_its_reason() {
     let full = Arc::new(AtomicBool::new(false));
     let is_full = Arc::clone(&full);
     let gateway = start(move |options| {
-        options.ready_checks.push(ReadyCheck::new("journal", move || {
-            if is_full.load(Ordering::SeqCst) { Err("the disk is full".to_owned()) } else { Ok(()) }
+        options.ready_checks.push(ReadyCheck::new("journal", move || match is_full.load(Ordering::SeqCst) {
+            true => Health::Unready("the disk is full".to_owned()),
+            false => Health::Fine,
         }));
+        options.ready_checks.push(ReadyCheck::new("relay", || Health::Remark("7 events to go".to_owned())));
     })
     .await;
     assert_eq!(gateway.page("/live").await.status, 200);
@@ -29,6 +31,7 @@ async fn readiness_names_each_component_and_its_reason() {
     let expected = serde_json::json!({ "ready": false, "components": [
         { "name": "gateway", "ready": true, "reason": null },
         { "name": "journal", "ready": false, "reason": "the disk is full" },
+        { "name": "relay", "ready": true, "reason": "7 events to go" },
     ] });
     assert_eq!(unready.json(), expected);
 }

@@ -17,8 +17,6 @@ pub(crate) struct Nats {
     pub(crate) options: Options,
     /// When a callback is answered 200.
     pub(crate) ack: Ack,
-    /// How long the broker may take before an event is spilled; `None` for half of what is left.
-    pub(crate) broker_share: Option<Duration>,
     /// How long the stream must have held an event before it leaves the journal.
     pub(crate) sync_hold: Duration,
     /// Whether missing streams are made at start.
@@ -77,7 +75,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Nats> {
         "ack",
         "broker",
         "When a callback is answered 200: when the stream has acknowledged the event (`broker`; with a journal named, \
-         events spill to it while the broker does not answer), or when it is on this machine's disk (`journal`; it is \
+         events spill to it when the broker has not answered in half of the time that is left), or when it is on this machine's disk (`journal`; it is \
          relayed in the background, and survives a power failure of the whole cluster).",
     );
     let stream: String = section.or(
@@ -88,11 +86,6 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Nats> {
     if !stream.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') || stream.is_empty() {
         section.mistake("stream", "can't name a stream: use letters, digits, `_` and `-`");
     }
-    let broker_share = section.optional(
-        "broker_share",
-        "With `ack = \"broker\"` and a journal: how long the broker may take before an event is spilled. By default \
-         half of the time that is left.",
-    );
     let sync_hold = section.or(
         "sync_hold",
         "5m",
@@ -134,7 +127,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Nats> {
         ack_pending_max: ack_pending_max.get(),
         ..defaults
     };
-    Some(Nats { options, ack, broker_share, sync_hold, provision, monitor })
+    Some(Nats { options, ack, sync_hold, provision, monitor })
 }
 
 impl Nats {
