@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{Event, EventId, UploadCompleted, escape};
 
@@ -39,6 +40,24 @@ pub(crate) struct Envelope<'a> {
     datacontenttype: Cow<'a, str>,
     /// What is known about the upload.
     data: Cow<'a, UploadCompleted>,
+}
+
+/// The structured form, read only as far as the binary form needs it.
+#[derive(Deserialize)]
+struct Outline<'a> {
+    #[serde(borrow)]
+    specversion: Cow<'a, str>,
+    id: EventId,
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    source: Cow<'a, str>,
+    #[serde(borrow)]
+    subject: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+    #[serde(borrow)]
+    data: &'a RawValue,
 }
 
 /// An event as headers and data, for transports that carry both.
@@ -149,6 +168,31 @@ impl Event {
     }
 }
 
+impl BinaryEvent {
+    /// Makes the binary form of the structured one, several times as fast as by way of an [`Event`]: what `data` says
+    /// is taken over as it is written, unread.
+    ///
+    /// # Errors
+    /// If it is no JSON, lacks something, or is a CloudEvent of another version or type.
+    pub fn from_structured(json: &str) -> Result<Self, MalformedEvent> {
+        let outline: Outline<'_> = serde_json::from_str(json)?;
+        check_kind(&outline.specversion, &outline.kind)?;
+        if !outline.data.get().starts_with('{') {
+            return Err(MalformedEvent::Json(serde::de::Error::custom("data is no object")));
+        }
+        let headers = vec![
+            ("ce-specversion", SPEC_VERSION.to_owned()),
+            ("ce-id", outline.id.to_string()),
+            ("ce-type", EVENT_TYPE.to_owned()),
+            ("ce-source", escape::header_value(&outline.source)),
+            ("ce-subject", escape::header_value(&outline.subject)),
+            ("ce-time", escape::header_value(&outline.time)),
+            ("content-type", CONTENT_TYPE.to_owned()),
+        ];
+        Ok(Self { headers, data: outline.data.get().as_bytes().to_vec() })
+    }
+}
+
 fn check_kind(spec_version: &str, kind: &str) -> Result<(), MalformedEvent> {
     if spec_version != SPEC_VERSION {
         return Err(MalformedEvent::SpecVersion(spec_version.to_owned()));
@@ -184,6 +228,8 @@ mod tests {
             let binary = event.to_binary();
             prop_assert!(binary.headers.iter().all(|(_, value)| value.bytes().all(|b| (0x21..0x7f).contains(&b))));
             prop_assert_eq!(&read_binary(&binary).unwrap(), &event);
+            let structured = String::from_utf8(event.to_structured()).unwrap();
+            prop_assert_eq!(BinaryEvent::from_structured(&structured).unwrap(), binary);
         }
     }
 
@@ -212,7 +258,11 @@ mod tests {
         let with = |key: &str, value: serde_json::Value| {
             let mut json: serde_json::Value = serde_json::from_slice(&example().to_structured()).unwrap();
             json[key] = value;
-            Event::from_structured(json.to_string().as_bytes())
+            let (read, converted) = (Event::from_structured(json.to_string().as_bytes()), json.to_string());
+            if !matches!(key, "data") {
+                assert_eq!(BinaryEvent::from_structured(&converted).is_ok(), read.is_ok(), "{key}");
+            }
+            read
         };
         assert!(matches!(with("type", "com.example.other".into()), Err(MalformedEvent::Type(_))));
         assert!(matches!(with("specversion", "0.3".into()), Err(MalformedEvent::SpecVersion(_))));
