@@ -6,6 +6,7 @@ mod dead;
 mod keeper;
 pub mod names;
 mod options;
+mod outbox;
 mod provision;
 mod publish;
 mod service;
@@ -15,5 +16,6 @@ mod subscription;
 
 pub use connection::{ConnectError, Link, NatsBus};
 pub use options::{Auth, Options, StreamOptions, Tls};
+pub use outbox::{Ack, IdScan, Outbox, StreamState};
 pub use provision::{DUPLICATE_WINDOW_MIN, Difference, Severity};
 pub use service::NatsService;

@@ -55,7 +55,7 @@ impl NatsBus {
         }
     }
 
-    fn unreachable(&self) -> PublishError {
+    pub(crate) fn unreachable(&self) -> PublishError {
         let fault = self.shared.link.borrow().fault.clone();
         let source = fault.unwrap_or_else(|| "there is no connection to a NATS server".to_owned());
         PublishError { kind: PublishErrorKind::Unavailable, source: Some(source.into()) }

@@ -1,0 +1,195 @@
+//! What a relay needs of the stream of uploads: many publications under way at once, and certainty about what is there.
+
+mod scan;
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind as NatsKind};
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::{HeaderMap, Message, PublishErrorKind as ClientKind, StatusCode, Subscriber};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::time::timeout;
+use upcall_bus::{ArchiveError, PublishError, PublishErrorKind, Source};
+use upcall_event::{BinaryEvent, EventId};
+
+pub use scan::IdScan;
+
+use crate::NatsBus;
+use crate::connection::{REQUEST_TIME, text};
+use crate::publish::{event_headers, publish_error};
+
+/// Publications to the stream of uploads, one after another on one connection, whose acknowledgements come later.
+///
+/// What is sent on a connection that breaks is never answered; it may be stored all the same, even when the connection
+/// is there again. An outbox that is dropped forgets what is under way.
+pub struct Outbox {
+    bus: NatsBus,
+    inbox: String,
+    answers: Subscriber,
+    sent: u64,
+}
+
+/// The stream's answer to a publication that it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    /// Where the stream holds the event.
+    pub sequence: u64,
+    /// Whether the stream held it already.
+    pub duplicate: bool,
+}
+
+/// The stream of uploads as its leader knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// When the stream was made: another moment is another stream.
+    pub created: Timestamp,
+    /// The oldest event's sequence; with an empty stream the next one's.
+    pub first: u64,
+    /// The newest event's sequence. It stays when the event is removed.
+    pub last: u64,
+    /// How many events between first and last are not there.
+    pub deleted: u64,
+    /// For how long the stream recognises an id.
+    pub duplicate_window: Duration,
+    /// The server's clock.
+    pub now: Timestamp,
+}
+
+impl Outbox {
+    /// Sends an event, and returns its number: the first is 0, and each is one more. It is under way then, behind the
+    /// ones before. Waits while the connection takes no more.
+    ///
+    /// # Errors
+    /// If it can't be sent: there is no connection, it is stuck, or the event is too large for the server.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the event sent or not, and its number unused or not: the outbox is to be dropped, too.
+    pub async fn send(&mut self, subject: &str, event: BinaryEvent, id: EventId) -> Result<u64, PublishError> {
+        if !self.bus.shared.is_connected() {
+            return Err(self.bus.unreachable());
+        }
+        let mut headers = event_headers(event.headers);
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id.to_string());
+        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.bus.names().uploads());
+        let reply = format!("{}.{}", self.inbox, self.sent);
+        let publish = self.bus.shared.client.publish_with_reply_and_headers(
+            subject.to_owned(),
+            reply,
+            headers,
+            event.data.into(),
+        );
+        match timeout(REQUEST_TIME, publish).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let kind = match error.kind() {
+                    ClientKind::MaxPayloadExceeded | ClientKind::InvalidSubject => PublishErrorKind::Rejected,
+                    ClientKind::Send => PublishErrorKind::Unavailable,
+                };
+                return Err(PublishError { kind, source: Some(error.into()) });
+            }
+            Err(_) => return Err(PublishErrorKind::Timeout.into()),
+        }
+        self.sent += 1;
+        Ok(self.sent - 1)
+    }
+
+    /// Waits for an answer to any of the events that were sent, and returns that one's number. `None` when there will
+    /// be no more, since the bus is closed.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub async fn answer(&mut self) -> Option<(u64, Result<Ack, PublishError>)> {
+        loop {
+            let message = self.answers.next().await?;
+            // Whatever else somebody sends here is no answer.
+            let Some(number) = message.subject.rsplit('.').next().and_then(|number| number.parse().ok()) else {
+                continue;
+            };
+            return Some((number, read_answer(&message)));
+        }
+    }
+}
+
+impl NatsBus {
+    /// Opens a pipeline of publications to the stream of uploads.
+    ///
+    /// # Errors
+    /// If the bus is closed.
+    pub async fn outbox(&self) -> Result<Outbox, ArchiveError> {
+        let client = &self.shared.client;
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(format!("{inbox}.*")).await.map_err(ArchiveError::new)?;
+        Ok(Outbox { bus: self.clone(), inbox, answers, sent: 0 })
+    }
+
+    /// Asks the stream's leader what it holds. An answer also means that whatever was sent before on this connection
+    /// has reached the server.
+    ///
+    /// # Errors
+    /// If there is no connection, no such stream, or no answer in time.
+    pub async fn stream_state(&self) -> Result<StreamState, ArchiveError> {
+        if !self.is_connected() {
+            return Err(ArchiveError::new(self.unreachable()));
+        }
+        let asked = self.shared.context.request(format!("STREAM.INFO.{}", self.names().uploads()), &());
+        let answer: Response<Value> = match timeout(REQUEST_TIME, asked).await {
+            Ok(answer) => answer.map_err(ArchiveError::new)?,
+            Err(elapsed) => return Err(ArchiveError::new(elapsed)),
+        };
+        match answer {
+            Response::Ok(info) => state(&info).map_err(ArchiveError::new),
+            Response::Err { error } => Err(ArchiveError::new(error)),
+        }
+    }
+
+    /// The id of the message that the stream of uploads holds at a sequence, as its leader knows it: `None` if it holds
+    /// no message there, an empty one if that has no id.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub async fn id_at(&self, sequence: u64) -> Result<Option<String>, ArchiveError> {
+        let ask = async {
+            let stream = self.shared.context.get_stream_no_info(self.names().uploads()).await?;
+            match stream.get_raw_message(sequence).await {
+                Ok(message) => Ok(Some(message_id(&message.headers).unwrap_or_default().to_owned())),
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(Source::from(error)),
+            }
+        };
+        timeout(REQUEST_TIME, ask).await.map_err(ArchiveError::new)?.map_err(ArchiveError::new)
+    }
+}
+
+fn message_id(headers: &HeaderMap) -> Option<&str> {
+    text(headers, async_nats::header::NATS_MESSAGE_ID.as_ref())
+}
+
+fn read_answer(message: &Message) -> Result<Ack, PublishError> {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(publish_error(NatsError::new(NatsKind::StreamNotFound)));
+    }
+    match serde_json::from_slice::<Response<PublishAck>>(&message.payload) {
+        Ok(Response::Ok(ack)) => Ok(Ack { sequence: ack.sequence, duplicate: ack.duplicate }),
+        Ok(Response::Err { error }) => Err(publish_error(NatsError::with_source(NatsKind::Other, error))),
+        Err(error) => Err(publish_error(NatsError::with_source(NatsKind::Other, error))),
+    }
+}
+
+fn state(info: &Value) -> Result<StreamState, Source> {
+    let number = |value: &Value| value.as_u64();
+    let moment = |value: &Value| value.as_str().unwrap_or_default().parse::<Timestamp>();
+    let state = &info["state"];
+    Ok(StreamState {
+        created: moment(&info["created"])?,
+        first: number(&state["first_seq"]).ok_or("the server does not say where the stream begins")?,
+        last: number(&state["last_seq"]).ok_or("the server does not say where the stream ends")?,
+        deleted: number(&state["num_deleted"]).unwrap_or_default(),
+        duplicate_window: Duration::from_nanos(number(&info["config"]["duplicate_window"]).unwrap_or_default()),
+        // Servers before 2.10 do not say.
+        now: moment(&info["ts"]).unwrap_or_else(|_| Timestamp::now()),
+    })
+}
