@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::Context as _;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::{self, Context};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
@@ -57,6 +60,26 @@ async fn store(State(bare): State<Arc<Bare>>, request: Request) -> Result<&'stat
     message.event.id = EventId::from_request("examplebucket", &message.event.data.object, request_id);
     let published = bare.journal.publish(message, Deadline::after(BUDGET)).await;
     published.map(|_| ANSWER).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// (d) Publishes the body to a stream of its own, with an id made as in (b), and verifies nothing.
+pub(crate) fn nats(address: SocketAddr, url: &str) -> anyhow::Result<()> {
+    serve(address, async || {
+        let context = jetstream::new(async_nats::connect(url).await?);
+        let config = Config { name: "BARE".to_owned(), subjects: vec!["bare.>".to_owned()], ..Config::default() };
+        context.create_stream(config).await?;
+        Ok(Router::new().route(PATH, post(publish)).with_state(context))
+    })
+}
+
+async fn publish(State(context): State<Context>, request: Request) -> Result<&'static str, StatusCode> {
+    let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    let request_id = body.last_chunk::<24>().and_then(|id| str::from_utf8(id).ok()).ok_or(StatusCode::BAD_REQUEST)?;
+    let id = EventId::from_request("examplebucket", "object", request_id).to_string();
+    let message = PublishMessage::build().payload(body).message_id(id);
+    let unavailable = |_| StatusCode::SERVICE_UNAVAILABLE;
+    context.send_publish("bare.uploads", message).await.map_err(unavailable)?.await.map_err(unavailable)?;
+    Ok(ANSWER)
 }
 
 /// An event as the gateway makes it of the corpus's bodies.

@@ -1,4 +1,5 @@
-//! The gateway beside what it costs at least: a bare axum handler, and one that writes the same journal.
+//! The gateway beside what it costs at least: a bare axum handler, one that writes the same journal, and one that
+//! publishes to the same NATS server.
 //!
 //! `cargo run --release -p upcall-tests --bin bench` builds everything, starts each server in a process of its own, loads it, and prints rates,
 //! latencies, peak memory and ratios. Runs are interleaved and repeated, so that a noisy machine disturbs all alike.
@@ -15,11 +16,11 @@ mod server;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-
 use mimalloc::MiMalloc;
+use upcall_tests::nats::{NatsOptions, NatsServer};
 
 use corpus::{Corpus, KEY_URL, PATH};
 use load::Load;
@@ -33,6 +34,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const CONNECTIONS: usize = 64;
 /// Enough that no run ends before its time on a machine several times as fast as a laptop.
 const CALLBACKS: usize = 400_000;
+/// How many streams a gateway makes on NATS.
+const STREAMS: u64 = 5;
+/// How long it may take over that.
+const STREAMS_TIME: Duration = Duration::from_secs(10);
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,17 +48,76 @@ enum Subject {
     Journal,
     /// (c)
     Gateway,
+    /// (d)
+    Nats(Sync),
+    /// (e)
+    Broker(Sync),
+    /// (f)
+    Relay(Sync),
 }
 
-impl Subject {
-    const ALL: [Self; 3] = [Self::Constant, Self::Journal, Self::Gateway];
+/// When the NATS server syncs to the disk what it has acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sync {
+    /// Every two minutes.
+    Default,
+    /// Before it acknowledges.
+    Always,
+}
 
+/// Subjects that are compared, by their place in the first list.
+struct Comparison {
+    subjects: &'static [Subject],
+    ratios: &'static [(usize, usize)],
+    /// Whether it is made with a new connection for each callback, too.
+    close: bool,
+}
+
+const ON_THE_JOURNAL: Comparison = Comparison {
+    subjects: &[Subject::Constant, Subject::Journal, Subject::Gateway],
+    ratios: &[(2, 1), (2, 0), (1, 0)],
+    close: true,
+};
+
+const ON_NATS: Comparison = Comparison {
+    subjects: &[
+        Subject::Nats(Sync::Default),
+        Subject::Broker(Sync::Default),
+        Subject::Relay(Sync::Default),
+        Subject::Nats(Sync::Always),
+        Subject::Broker(Sync::Always),
+        Subject::Relay(Sync::Always),
+    ],
+    ratios: &[(1, 0), (2, 0), (4, 3), (5, 3)],
+    close: false,
+};
+
+impl Subject {
     fn name(self) -> &'static str {
         match self {
             Self::Constant => "(a) axum, constant answer",
             Self::Journal => "(b) axum, journal",
             Self::Gateway => "(c) gateway",
+            Self::Nats(Sync::Default) => "(d) axum, JetStream",
+            Self::Broker(Sync::Default) => "(e) gateway, ack = broker",
+            Self::Relay(Sync::Default) => "(f) gateway, ack = journal",
+            Self::Nats(Sync::Always) => "(d) with sync_interval: always",
+            Self::Broker(Sync::Always) => "(e) with sync_interval: always",
+            Self::Relay(Sync::Always) => "(f) with sync_interval: always",
         }
+    }
+
+    /// The NATS server that it needs.
+    fn nats(self) -> Option<NatsServer> {
+        let sync = match self {
+            Self::Constant | Self::Journal | Self::Gateway => return None,
+            Self::Nats(sync) | Self::Broker(sync) | Self::Relay(sync) => sync,
+        };
+        let jetstream = match sync {
+            Sync::Default => String::new(),
+            Sync::Always => "sync_interval: always".to_owned(),
+        };
+        Some(NatsServer::start_with(&NatsOptions { jetstream, ..NatsOptions::default() }))
     }
 }
 
@@ -62,11 +126,20 @@ fn main() -> anyhow::Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["serve-constant", address] => bare::constant(address.parse()?),
         ["serve-journal", address, folder] => bare::journal(address.parse()?, Path::new(folder)),
-        [] => compare(5, Duration::from_secs(4)),
+        ["serve-nats", address, url] => bare::nats(address.parse()?, url),
         // For a profiler to look at.
         ["gateway", seconds] => gateway(Duration::from_secs(seconds.parse()?)),
-        [rounds, seconds] => compare(rounds.parse()?, Duration::from_secs(seconds.parse()?)),
-        _ => bail!("usage: bench [ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench gateway SECONDS"),
+        [] => compare(&[ON_THE_JOURNAL, ON_NATS], 5, Duration::from_secs(4)),
+        [rounds, seconds] => {
+            compare(&[ON_THE_JOURNAL, ON_NATS], rounds.parse()?, Duration::from_secs(seconds.parse()?))
+        }
+        ["journal", rounds, seconds] => {
+            compare(&[ON_THE_JOURNAL], rounds.parse()?, Duration::from_secs(seconds.parse()?))
+        }
+        ["nats", rounds, seconds] => compare(&[ON_NATS], rounds.parse()?, Duration::from_secs(seconds.parse()?)),
+        _ => bail!(
+            "usage: bench [[journal|nats] ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench gateway SECONDS"
+        ),
     }
 }
 
@@ -75,66 +148,101 @@ fn gateway(duration: Duration) -> anyhow::Result<()> {
     let folder = upcall_tests::executable::path().with_file_name("bench-data");
     let corpus = Corpus::load(&folder, CALLBACKS)?;
     let data = tempfile::tempdir_in(&folder)?;
-    let server = start(Subject::Gateway, data.path(), &corpus)?;
+    let server = start(Subject::Gateway, data.path(), &corpus, None)?;
     let load = Load { target: server.address, connections: CONNECTIONS, close: false, duration };
     let outcome = load::run(load, &corpus.requests(false))?;
     println!("{:.0} answers/s, {} failures", outcome.rate, outcome.failures);
     Ok(())
 }
 
-fn compare(rounds: usize, duration: Duration) -> anyhow::Result<()> {
+fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> anyhow::Result<()> {
     let upcall = upcall_tests::executable::path();
     let folder = upcall.with_file_name("bench-data");
     let corpus = Corpus::load(&folder, CALLBACKS)?;
-    for close in [false, true] {
-        let requests = corpus.requests(close);
-        let mut report = Report::new(Subject::ALL.map(Subject::name).to_vec());
-        for round in 0..rounds {
-            let mut figures = Vec::new();
-            for subject in Subject::ALL {
-                let data = tempfile::tempdir_in(&folder)?;
-                let server = start(subject, data.path(), &corpus)?;
-                let load = Load { target: server.address, connections: CONNECTIONS, close, duration };
-                let idle = server.cpu_seconds()?;
-                let outcome = load::run(load, &requests)?;
-                if outcome.failures > 0 {
-                    bail!("{}: {} callbacks failed", subject.name(), outcome.failures);
-                }
-                figures.push(Figures::new(&outcome, server.cpu_seconds()? - idle, server.peak_memory_mb()?));
+    for comparison in comparisons {
+        for close in [false, true] {
+            if close && !comparison.close {
+                continue;
             }
-            eprintln!("round {} of {rounds} is done", round + 1);
-            report.add(figures);
+            let requests = corpus.requests(close);
+            let mut report = Report::new(comparison.subjects.iter().map(|subject| subject.name()).collect());
+            for round in 0..rounds {
+                let mut figures = Vec::new();
+                for subject in comparison.subjects {
+                    let data = tempfile::tempdir_in(&folder)?;
+                    let nats = subject.nats();
+                    let server = start(*subject, data.path(), &corpus, nats.as_ref())?;
+                    let load = Load { target: server.address, connections: CONNECTIONS, close, duration };
+                    let idle = server.cpu_seconds()?;
+                    let outcome = load::run(load, &requests)?;
+                    if outcome.failures > 0 {
+                        bail!("{}: {} callbacks failed", subject.name(), outcome.failures);
+                    }
+                    let used = server.cpu_seconds()? - idle;
+                    if let Some(nats) = &nats {
+                        let stored = nats.monitor("/jsz").and_then(|jsz| jsz["messages"].as_u64()).unwrap_or_default();
+                        eprintln!("{}: {stored} of {} are in the stream", subject.name(), outcome.answers());
+                    }
+                    figures.push(Figures::new(&outcome, used, server.peak_memory_mb()?));
+                }
+                eprintln!("round {} of {rounds} is done", round + 1);
+                report.add(figures);
+            }
+            let kind = if close { "a new connection for each callback, as OSS has it" } else { "kept connections" };
+            println!(
+                "\n{CONNECTIONS} connections, {kind}; {rounds} rounds of {} s, medians (minimum–maximum)\n",
+                duration.as_secs()
+            );
+            report.print(comparison.ratios);
         }
-        let kind = if close { "a new connection for each callback, as OSS has it" } else { "kept connections" };
-        println!(
-            "\n{CONNECTIONS} connections, {kind}; {rounds} rounds of {} s, medians (minimum–maximum)\n",
-            duration.as_secs()
-        );
-        report.print(&[(2, 1), (2, 0), (1, 0)]);
     }
     Ok(())
 }
 
-fn start(subject: Subject, folder: &Path, corpus: &Corpus) -> anyhow::Result<Server> {
+fn start(subject: Subject, folder: &Path, corpus: &Corpus, nats: Option<&NatsServer>) -> anyhow::Result<Server> {
     let address = free_address()?;
-    let myself = std::env::current_exe()?;
-    let mut command = match subject {
-        Subject::Constant => Command::new(myself),
-        Subject::Journal => Command::new(myself),
-        Subject::Gateway => Command::new(upcall_tests::executable::path()),
+    let url = nats.map(NatsServer::url).unwrap_or_default();
+    let bus = match subject {
+        Subject::Constant => return bare(&["serve-constant", &address.to_string()], address),
+        Subject::Journal => {
+            let folder = folder.to_str().context("the folder's name is text")?;
+            return bare(&["serve-journal", &address.to_string(), folder], address);
+        }
+        Subject::Nats(_) => return bare(&["serve-nats", &address.to_string(), &url], address),
+        Subject::Gateway => "journal = \".\"".to_owned(),
+        Subject::Broker(_) => format!("nats = {{ url = \"{url}\" }}"),
+        Subject::Relay(_) => format!("journal = \".\"\nnats = {{ url = \"{url}\", ack = \"journal\" }}"),
     };
-    match subject {
-        Subject::Constant => command.args(["serve-constant", &address.to_string()]),
-        Subject::Journal => command.args(["serve-journal", &address.to_string()]).arg(folder),
-        Subject::Gateway => command.args(["serve", "-c"]).arg(configuration(address, folder, corpus)?),
-    };
-    Server::start(&mut command, address)
+    let file = configuration(address, folder, corpus, &bus)?;
+    let mut command = Command::new(upcall_tests::executable::path());
+    let server = Server::start(command.args(["serve", "-c"]).arg(file), address)?;
+    if let Some(nats) = nats {
+        wait_for_streams(nats)?;
+    }
+    Ok(server)
 }
 
-fn configuration(address: SocketAddr, folder: &Path, corpus: &Corpus) -> anyhow::Result<PathBuf> {
+/// One of the servers in this program.
+fn bare(arguments: &[&str], address: SocketAddr) -> anyhow::Result<Server> {
+    Server::start(Command::new(std::env::current_exe()?).args(arguments), address)
+}
+
+/// Waits until a gateway has made its streams, and looked at them.
+fn wait_for_streams(nats: &NatsServer) -> anyhow::Result<()> {
+    let begin = Instant::now();
+    while nats.monitor("/jsz").and_then(|jsz| jsz["streams"].as_u64()) < Some(STREAMS) {
+        if begin.elapsed() > STREAMS_TIME {
+            bail!("the gateway makes no streams");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn configuration(address: SocketAddr, folder: &Path, corpus: &Corpus, bus: &str) -> anyhow::Result<PathBuf> {
     let file = folder.join("upcall.toml");
     let text = format!(
-        "[gateway]\nlisten = \"{address}\"\nadmin = \"127.0.0.1:0\"\n[bus]\njournal = \".\"\n[log]\nfilter = \"warn\"\n\
+        "[gateway]\nlisten = \"{address}\"\nadmin = \"127.0.0.1:0\"\n[bus]\n{bus}\n[log]\nfilter = \"warn\"\n\
          [[keys.trusted]]\nurl = \"{KEY_URL}\"\npem = '''\n{}'''\n[[route]]\nname = \"bench\"\npath = \"{PATH}\"\n",
         corpus.public_key_pem
     );
