@@ -6,6 +6,7 @@ mod one_server {
     use crate::harness::{NatsHarness, Servers};
 
     upcall_bus::conformance_tests!(async || NatsHarness::new(Servers::One(NatsServer::start())).await);
+    upcall_bus::archive_conformance_tests!(async || NatsHarness::new(Servers::One(NatsServer::start())).await);
 }
 
 mod three_servers {
@@ -14,4 +15,5 @@ mod three_servers {
     use crate::harness::{NatsHarness, Servers};
 
     upcall_bus::conformance_tests!(async || NatsHarness::new(Servers::Three(NatsCluster::start(3))).await);
+    upcall_bus::archive_conformance_tests!(async || NatsHarness::new(Servers::Three(NatsCluster::start(3))).await);
 }

@@ -1,5 +1,6 @@
 //! The distributed bus: NATS JetStream.
 
+mod archive;
 mod attempts;
 mod connection;
 mod dead;

@@ -1,0 +1,127 @@
+//! What the streams hold, for those who operate the bus.
+//!
+//! What must be current is read from a stream's leader: another replica may not have heard of it yet.
+
+mod given;
+mod letters;
+mod past;
+
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
+use async_nats::jetstream::{ErrorCode, message::StreamMessage};
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use upcall_bus::{Archive, ArchiveError, ConsumerName, DeadLetter, Page, Source, StoredEvent};
+use upcall_event::SubjectFilter;
+
+use crate::NatsBus;
+
+#[async_trait]
+impl Archive for NatsBus {
+    async fn dead_letters(&self, after: u64, max: usize) -> Result<Vec<DeadLetter>, ArchiveError> {
+        letters::after(self, after, max).await.map_err(|source| self.failed(source))
+    }
+
+    async fn retry_dead_letter(&self, number: u64) -> Result<bool, ArchiveError> {
+        letters::retry(self, number).await.map_err(|source| self.failed(source))
+    }
+
+    async fn drop_dead_letter(&self, number: u64) -> Result<bool, ArchiveError> {
+        letters::forget(self, number).await.map_err(|source| self.failed(source))
+    }
+
+    async fn last_sequence(&self) -> Result<u64, ArchiveError> {
+        let info = self.uploads_info().await.map_err(|source| self.failed(source))?;
+        Ok(info.state.last_sequence)
+    }
+
+    async fn sequence_before(&self, moment: Timestamp) -> Result<u64, ArchiveError> {
+        past::sequence_before(self, moment).await.map_err(|source| self.failed(source))
+    }
+
+    async fn events(&self, after: u64, filter: &SubjectFilter, max: usize) -> Result<Page, ArchiveError> {
+        past::events(self, after, filter, max).await.map_err(|source| self.failed(source))
+    }
+
+    /// As the trait says. What was given is remembered for 30 days; where the process was killed before that was
+    /// written down, the server recognises it within the redelivery stream's duplicate window, an hour.
+    async fn redeliver(
+        &self,
+        consumer: &ConsumerName,
+        replay: &str,
+        events: &[StoredEvent],
+    ) -> Result<(), ArchiveError> {
+        given::redeliver(self, consumer, replay, events).await.map_err(|source| self.failed(source))
+    }
+
+    /// The durable consumers of the stream of uploads.
+    async fn consumers(&self) -> Result<Vec<ConsumerName>, ArchiveError> {
+        self.durable_consumers().await.map_err(|source| self.failed(source))
+    }
+}
+
+impl NatsBus {
+    async fn durable_consumers(&self) -> Result<Vec<ConsumerName>, Source> {
+        let mut infos = self.reach(self.names().uploads()).await?.consumers();
+        let mut consumers = Vec::new();
+        while let Some(info) = infos.try_next().await? {
+            consumers.extend(info.config.durable_name.and_then(|name| name.parse().ok()));
+        }
+        consumers.sort();
+        Ok(consumers)
+    }
+
+    /// A handle of a stream, without asking the server.
+    async fn reach(&self, name: impl AsRef<str>) -> Result<Stream<()>, Source> {
+        Ok(self.shared.context.get_stream_no_info(name).await?)
+    }
+
+    async fn uploads_info(&self) -> Result<Info, Source> {
+        let name = self.names().uploads();
+        let info = self.stream_info(name).await.map_err(|error| error.source)?;
+        Ok(info.ok_or_else(|| missing(name))?)
+    }
+
+    /// Says that there is no connection, where that is why nothing was answered.
+    fn failed(&self, source: Source) -> ArchiveError {
+        if self.is_connected() {
+            return ArchiveError::new(source);
+        }
+        let fault = self.shared.link.borrow().fault.clone();
+        ArchiveError::new(fault.unwrap_or_else(|| "there is no connection to a NATS server".to_owned()))
+    }
+}
+
+fn missing(stream: &str) -> String {
+    format!("the server has no stream {stream}; `upcall provision` makes it")
+}
+
+/// Which message of a stream.
+enum Which<'s> {
+    /// The one of this sequence.
+    At(u64),
+    /// The first at or after this sequence.
+    From(u64),
+    /// The last that this filter selects.
+    Last(&'s str),
+}
+
+/// Reads a message from the stream's leader; `None` if there is no such one.
+async fn read(stream: &Stream<()>, name: &str, which: Which<'_>) -> Result<Option<StreamMessage>, Source> {
+    let builder = stream.raw_message_builder();
+    let request = match which {
+        Which::At(sequence) => builder.sequence(sequence),
+        Which::From(sequence) => builder.sequence(sequence).next_by_subject(">"),
+        Which::Last(filter) => builder.last_by_subject(filter),
+    };
+    match request.send().await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
+            RawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Err(missing(name).into())
+            }
+            _ => Err(error.into()),
+        },
+    }
+}
