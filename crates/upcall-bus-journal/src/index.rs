@@ -19,10 +19,13 @@ const SLICE: usize = if cfg!(test) { 8 } else { 256 };
 /// How many ids of a batch go into the table for each event that is stored meanwhile: the batch is done before the
 /// next one is full.
 const PACE: usize = 2;
-/// How many ids may be in memory when a journal is opened: more than a batch that is begun and a batch that is not.
-const LOAD_MAX: usize = 4 * BATCH;
+/// How many ids may be in memory when a journal is opened: more than a batch that is begun and a batch that is not, also
+/// after some crashes in the midst of one. They take 2 MB.
+const LOAD_MAX: usize = 8 * BATCH;
 /// How many ids are put into the table at once when a journal is opened that has them from an older schema.
-const CATCH_UP: usize = if cfg!(test) { 400 } else { 65_536 };
+const CATCH_UP: usize = if cfg!(test) { 600 } else { 65_536 };
+
+const _: () = assert!(CATCH_UP > LOAD_MAX, "else not all ids would be read");
 
 /// OSS's request ids are this long, and begin with so many digits of time.
 const REQUEST_ID_DIGITS: usize = 24;

@@ -100,16 +100,17 @@ impl Writer {
             publications.retain(|publication| publication.deadline > now);
         };
         let Err(error) = result else {
+            // First of all: whoever was told of an event finds it.
+            if self.next_sequence > before {
+                self.shared.committed.send_replace(self.next_sequence - 1);
+                self.set_fault(None);
+            }
             for (publication, receipt) in publications.drain(..).zip(&self.receipts) {
                 if let Some(receipt) = receipt {
                     let _ = publication.done.send(Ok(*receipt));
                 }
             }
             plans.into_iter().for_each(Plan::finish);
-            if self.next_sequence > before {
-                self.shared.committed.send_replace(self.next_sequence - 1);
-                self.set_fault(None);
-            }
             return Ok(());
         };
         self.next_sequence = before;
