@@ -4,6 +4,7 @@ mod archive;
 mod attempts;
 mod connection;
 mod dead;
+pub mod examine;
 mod keeper;
 pub mod names;
 mod options;

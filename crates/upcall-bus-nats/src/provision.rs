@@ -225,7 +225,7 @@ impl NatsBus {
     }
 }
 
-fn is_unknown(error: &GetStreamError) -> bool {
+pub(crate) fn is_unknown(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
@@ -261,7 +261,7 @@ fn bucket_stream(bucket: &kv::Config) -> Config {
     }
 }
 
-fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
+pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
     let found = &info.config;
     let mut differs = |severity, problem: String| {
         differences.push(Difference { what: format!("stream {}", wanted.name), problem, severity });
@@ -306,7 +306,7 @@ fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
     }
 }
 
-fn has_limit(config: &Config) -> bool {
+pub(crate) fn has_limit(config: &Config) -> bool {
     config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0
 }
 
