@@ -103,6 +103,23 @@ impl Route {
         &self.name
     }
 
+    /// The buckets whose callbacks it takes; empty for any.
+    #[must_use]
+    pub fn buckets(&self) -> &[String] {
+        &self.buckets
+    }
+
+    /// Whether a header that nobody signed may name the bucket.
+    #[must_use]
+    pub fn bucket_from_header(&self) -> bool {
+        self.bucket_from_header
+    }
+
+    /// The proofs that it demands beside the signature, which is always demanded.
+    pub fn demands(&self) -> impl Iterator<Item = Proof> {
+        self.require.iter().copied().filter(|proof| *proof != Proof::Signature)
+    }
+
     /// Where on the bus its events go.
     #[must_use]
     pub fn subject(&self) -> &SubjectTemplate {
