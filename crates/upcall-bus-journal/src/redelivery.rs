@@ -148,7 +148,7 @@ fn read(statement: &mut Statement<'_>, number: u64) -> rusqlite::Result<Option<R
 }
 
 /// When the first redelivery of a consumer after this moment is due.
-pub(crate) fn next_due(db: &Connection, consumer: &str, after: i64) -> rusqlite::Result<Option<i64>> {
+fn next_due(db: &Connection, consumer: &str, after: i64) -> rusqlite::Result<Option<i64>> {
     db.prepare("SELECT due_at FROM redelivery WHERE consumer = ?1 AND due_at > ?2 ORDER BY due_at LIMIT 1")?
         .query_row(params![consumer, after], |row| row.get(0))
         .optional()

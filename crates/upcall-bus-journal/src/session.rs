@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use upcall_event::SubjectFilter;
 
 use crate::queue::{Queue, Request};
-use crate::redelivery::{self, Redeliveries};
+use crate::redelivery::Redeliveries;
 
 /// How many events above the floor may be settled out of order before no further ones are fetched: one delivery that
 /// is never settled must not fill the memory.
@@ -82,7 +82,6 @@ impl Session {
             state.has_settled_rows |= row.get::<_, bool>(1)?;
         }
         state.next_due = next_due(db, &name, i64::MIN)?;
-        state.redelivered.next_due = redelivery::next_due(db, &name, i64::MIN)?;
         Ok(Self { name, filter, in_flight_max, queue, wake: Notify::new(), state: Mutex::new(state) })
     }
 
