@@ -68,9 +68,20 @@ fn read_journal(section: &mut Section<'_>) -> Options {
     );
     let in_flight_max: Count =
         journal.or("in_flight_max", number(defaults.in_flight_max), "How many events a consumer may hold at once.");
+    let dead_letter_age = journal.or(
+        "dead_letter_age",
+        "90d",
+        "How long events are kept that a consumer could not take, for somebody to retry them.",
+    );
     let retention =
         read_retention(journal.section("retention", "How long events stay. Whichever limit is reached first holds."));
-    Options { queue_max: queue_max.as_usize(), in_flight_max: in_flight_max.as_usize(), retention, ..defaults }
+    Options {
+        queue_max: queue_max.as_usize(),
+        in_flight_max: in_flight_max.as_usize(),
+        retention,
+        dead_letter_age,
+        ..defaults
+    }
 }
 
 fn read_retention(mut section: Section<'_>) -> Retention {
