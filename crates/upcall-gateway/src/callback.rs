@@ -130,11 +130,11 @@ impl Shared {
     }
 
     /// Publishes. A bus keeps the deadline by itself; one that does not must not keep the uploader waiting.
-    pub(crate) async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, Error> {
-        match timeout_at(deadline.instant().into(), self.verifier.publish(message, deadline)).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(Refusal::Bus(PublishErrorKind::Timeout.into()).into()),
-        }
+    ///
+    /// No `async fn`, which would hold the message once more in every callback's future.
+    pub(crate) fn publish(&self, message: Message, deadline: Deadline) -> impl Future<Output = Result<Receipt, Error>> {
+        let published = timeout_at(deadline.instant().into(), self.verifier.publish(message, deadline));
+        published.map(|in_time| Ok(in_time.unwrap_or_else(|_| Err(Refusal::Bus(PublishErrorKind::Timeout.into())))?))
     }
 
     /// Room for a body that is longer than callbacks are. The usual ones need none, so that these can't be in their way.
