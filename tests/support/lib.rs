@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+#[path = "../chaos/lib.rs"]
+pub mod chaos;
 pub mod disk;
 pub mod executable;
 pub mod http;

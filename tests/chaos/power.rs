@@ -1,0 +1,77 @@
+//! A power failure of every NATS server at once: what they had not synced is gone, and the journal has it.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use upcall_tests::chaos::{Ack, Evidence, Fleet, Load, Oracle, Setup, judge, stored};
+use upcall_tests::executable::PATIENCE;
+use upcall_tests::http::wait_until;
+use upcall_tests::nats;
+use upcall_tests::nats::NatsServer;
+use upcall_tests::proxy::Link;
+
+use crate::setup;
+
+const PER_SECOND: u32 = 100;
+/// How many uploads there are before, and between the copy and the failure: some seconds of them.
+const UPLOADS: usize = 300;
+/// Far longer than the time from the copy to the failure.
+const SYNC_HOLD: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_power_failure_of_a_whole_cluster_loses_nothing_with_ack_journal() {
+    survives_a_power_failure(3);
+}
+
+#[test]
+fn a_power_failure_of_the_only_server_loses_nothing_with_ack_journal() {
+    survives_a_power_failure(1);
+}
+
+fn survives_a_power_failure(servers: usize) {
+    if nats::is_missing("the power failure") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let setup = Setup { servers, sync_hold: SYNC_HOLD, ..setup(folder.path(), Ack::Journal) };
+    let (fleet, oracle) = (Arc::new(Fleet::start(setup).unwrap()), Arc::new(Oracle::new()));
+    let load = Load::start(&fleet, &oracle, PER_SECOND);
+    let events = || stored(&fleet.urls()).unwrap().len();
+    wait_until("events are in the stream", || events() >= UPLOADS);
+
+    let (stores, copy) = (folder.path().join("nats"), folder.path().join("copy"));
+    fleet.servers().iter().for_each(NatsServer::stop);
+    copy_folder(&stores, &copy);
+    fleet.servers().iter().for_each(NatsServer::cont);
+    let copied = events();
+    wait_until("more events are in the stream", || events() >= copied + UPLOADS);
+
+    let before = events();
+    fleet.servers().iter().for_each(NatsServer::kill);
+    // So that what came back is counted before anything is sent again.
+    let links = || fleet.gateways.iter().flat_map(|gateway| &gateway.links);
+    links().for_each(|link| link.set(Link::Cut));
+    std::fs::remove_dir_all(&stores).unwrap();
+    std::fs::rename(&copy, &stores).unwrap();
+    fleet.servers().iter().for_each(NatsServer::launch);
+    fleet.servers().iter().for_each(NatsServer::heal);
+    let after = events();
+    assert!(after < before, "{before} events before the failure and {after} after it: nothing was lost to make good");
+    links().for_each(|link| link.set(Link::Whole));
+
+    wait_until("new events are in the stream", || events() >= before + UPLOADS);
+    load.stop();
+    let evidence = Evidence::gather(&fleet, &oracle, None, PATIENCE).unwrap();
+    let findings = judge(&fleet, &oracle, &evidence, &[]).findings;
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    let resent: f64 = fleet.gateways.iter().filter_map(|gateway| gateway.process.metric(RESENT)).sum();
+    assert!(resent > 0.0, "what came again was not counted");
+}
+
+const RESENT: &str = "upcall_relay_resent_events_total";
+
+fn copy_folder(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
