@@ -19,6 +19,16 @@ const CONFLICT_WAIT: Duration = Duration::from_millis(5);
 #[async_trait]
 impl Publisher for NatsBus {
     async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
+        self.publish_ref(&message, deadline).await
+    }
+}
+
+impl NatsBus {
+    /// Publishes an event that may be needed afterwards, as [`Publisher::publish`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn publish_ref(&self, message: &Message, deadline: Deadline) -> Result<Receipt, PublishError> {
         if deadline.has_passed() {
             return Err(PublishErrorKind::Timeout.into());
         }
@@ -26,15 +36,13 @@ impl Publisher for NatsBus {
         if !self.shared.is_connected() {
             return Err(self.unreachable());
         }
-        let publish = self.publish_once(&message);
+        let publish = self.publish_once(message);
         match timeout_at(deadline.instant().into(), publish).await {
             Ok(result) => result,
             Err(_) => Err(PublishErrorKind::Timeout.into()),
         }
     }
-}
 
-impl NatsBus {
     async fn publish_once(&self, message: &Message) -> Result<Receipt, PublishError> {
         let outgoing = outgoing(&message.event.id.to_string(), message.event.to_binary(), self.names().uploads());
         loop {

@@ -1,23 +1,42 @@
 //! The relay.
 
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
 use upcall_bus_journal::Backlog;
 use upcall_bus_nats::NatsBus;
 
+use crate::worker::Worker;
 use crate::{Options, RelayHandle};
+
+/// How soon it begins again after a first failure, and at the latest after many: a server that is back should not wait.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Publishes the journal's events to the stream of uploads, in their order, and releases those that the stream keeps.
 pub struct Relay {
-    _backlog: Backlog,
-    _bus: NatsBus,
-    _options: Options,
+    backlog: Backlog,
+    bus: NatsBus,
+    options: Options,
     handle: RelayHandle,
+}
+
+/// Why a pass over the backlog has ended.
+pub(crate) enum End {
+    /// It was asked to.
+    Stopped,
+    /// Events do not flow, for a reason in words. To be begun again.
+    Failed(String),
 }
 
 impl Relay {
     /// A relay from this backlog to this bus. It does nothing until it is run.
     #[must_use]
     pub fn new(backlog: Backlog, bus: NatsBus, options: Options) -> Self {
-        Self { _backlog: backlog, _bus: bus, _options: options, handle: RelayHandle::default() }
+        Self { backlog, bus, options, handle: RelayHandle::default() }
     }
 
     /// What tells how it is doing.
@@ -27,11 +46,52 @@ impl Relay {
     }
 
     /// Relays until `shutdown` completes, whatever goes wrong meanwhile. Then waits a moment for what was sent and
-    /// not yet acknowledged, and writes down how far it came. Run on a multi-threaded runtime.
+    /// not yet acknowledged, and writes down how far it came.
     ///
     /// # Cancel safety
     /// Dropping the future is like killing the process: nothing is lost, and nothing doubled when a relay is run again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        shutdown.await;
+        let (stop, stopped) = watch::channel(false);
+        let wait = async {
+            shutdown.await;
+            stop.send_replace(true);
+        };
+        tokio::join!(wait, self.work(stopped));
+    }
+
+    async fn work(self, mut stopped: watch::Receiver<bool>) {
+        let mut worker = Worker::new(self.backlog, self.bus, self.options, self.handle, stopped.clone()).await;
+        let mut pause = PAUSE_MIN;
+        let mut fault = None;
+        loop {
+            let before = worker.progress();
+            match worker.pass().await {
+                End::Stopped => break,
+                End::Failed(why) => {
+                    if worker.progress() > before {
+                        (pause, fault) = (PAUSE_MIN, None);
+                    }
+                    // Once, not at each attempt.
+                    if fault.as_ref() != Some(&why) {
+                        warn!(fault = %why, "events do not get from the journal to NATS");
+                    }
+                    worker.failed(&why).await;
+                    fault = Some(why);
+                }
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+            }
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        worker.finish().await;
+        info!("the relay has ended");
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("backlog", &self.backlog).field("options", &self.options).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,344 @@
+//! One pass over the backlog: events on their way to the stream, until something goes wrong.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::error;
+use upcall_bus::{ArchiveError, PublishError, PublishErrorKind, error_chain};
+use upcall_bus_journal::RawEvent;
+use upcall_bus_nats::{Ack, Link, Outbox};
+use upcall_event::{BinaryEvent, EventId, Subject};
+
+use crate::aside;
+use crate::checkpoint::{Checkpoint, Verdict, verify};
+use crate::doubt::{Advice, Moment};
+use crate::relay::End;
+use crate::worker::{TICK, Worker, blocking};
+
+/// How often a checkpoint is made, and progress written down.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// How often the newest acknowledgement is compared with what the stream holds, while nothing else is.
+const VERIFY_EVERY: Duration = Duration::from_secs(5);
+/// How often events that were set aside are offered again.
+const OFFER_EVERY: Duration = Duration::from_secs(60);
+/// How long acknowledgements are waited for at the end.
+const STOP_TIME: Duration = Duration::from_secs(1);
+
+/// Events on their way to the stream.
+struct Pipeline {
+    outbox: Outbox,
+    /// Sent and not yet behind the last contiguous acknowledgement, in order. The first has the number `base`.
+    sent: VecDeque<Sent>,
+    base: u64,
+    /// Read and not yet sent.
+    ready: VecDeque<RawEvent>,
+    /// The last event that was read.
+    read: u64,
+    verifying: Option<JoinHandle<Verified>>,
+    verified: Instant,
+    closed: Instant,
+    offering: Option<JoinHandle<u64>>,
+    offered: Instant,
+    /// When it was asked to stop.
+    stopping: Option<Instant>,
+}
+
+/// A checkpoint, whether it may leave the journal then, and what the stream says of it.
+type Verified = (Checkpoint, bool, Result<Verdict, ArchiveError>);
+
+struct Sent {
+    journal: u64,
+    id: EventId,
+    stored_at_ms: i64,
+    at: Instant,
+    /// Once it is answered: where the stream holds it, `None` if it was set aside.
+    answer: Option<Option<u64>>,
+    /// The last of the events directly behind it that need not be sent, and where the stream holds that.
+    then: Option<(u64, Option<u64>, EventId)>,
+}
+
+impl Worker {
+    /// Relays until it is stopped or something goes wrong.
+    pub(crate) async fn pass(&mut self) -> End {
+        let mut link = self.bus.link();
+        let begun = self.begin(&mut link).await;
+        let (outbox, generation) = match begun {
+            Ok(begun) => begun,
+            Err(end) => return end,
+        };
+        let now = Instant::now();
+        let offering = Some(tokio::spawn(aside::offer(self.aside.clone(), self.bus.clone())));
+        let mut pipeline = Pipeline {
+            outbox,
+            sent: VecDeque::new(),
+            base: 0,
+            ready: VecDeque::new(),
+            read: self.acked,
+            verifying: None,
+            verified: now,
+            closed: now,
+            offering,
+            offered: now,
+            stopping: None,
+        };
+        match pipeline.run(self, &mut link, generation).await {
+            Ok(()) => End::Stopped,
+            Err(why) => End::Failed(why),
+        }
+    }
+
+    /// Waits for a connection, and compares what the stream holds with what it has acknowledged. That it answers also
+    /// means that nothing which was sent before is still on its way.
+    async fn begin(&mut self, link: &mut watch::Receiver<Link>) -> Result<(Outbox, u64), End> {
+        if !self.bus.is_connected() {
+            self.failed(&self.bus.fault().unwrap_or_default()).await;
+        }
+        let mut connection = link.clone();
+        let connected = async move { connection.wait_for(|link| link.connected).await.map(|link| link.generation) };
+        let generation = self.wait(connected).await?.map_err(|_| End::Failed("the bus is closed".to_owned()))?;
+        let bus = self.bus.clone();
+        let state = self.wait(async move { bus.stream_state().await }).await?;
+        let state = state.map_err(|error| End::Failed(error_chain(&error)))?;
+        self.compare(state).await.map_err(End::Failed)?;
+        let outbox = self.bus.outbox().await.map_err(|error| End::Failed(error_chain(&error)))?;
+        Ok((outbox, generation))
+    }
+}
+
+impl Pipeline {
+    async fn run(
+        &mut self,
+        worker: &mut Worker,
+        link: &mut watch::Receiver<Link>,
+        generation: u64,
+    ) -> Result<(), String> {
+        let mut stopped = worker.stopped.clone();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            let (connected, is_same) = {
+                let link = link.borrow_and_update();
+                (link.connected, link.generation == generation)
+            };
+            if !connected || !is_same {
+                return Err("the connection to NATS was interrupted".to_owned());
+            }
+            if let Some(since) = self.stopping {
+                if self.sent.is_empty() || since.elapsed() > STOP_TIME {
+                    return Ok(());
+                }
+            } else if self.has_room(worker) {
+                tokio::select! {
+                    filled = self.fill(worker) => filled?,
+                    _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                }
+            }
+            let waits = self.stopping.is_none() && self.ready.is_empty() && self.has_room(worker);
+            tokio::select! {
+                answer = self.outbox.answer() => {
+                    let answer = answer.ok_or("the bus is closed")?;
+                    self.answered(worker, answer).await?;
+                    while let Some(answer) = self.outbox.answer().now_or_never() {
+                        self.answered(worker, answer.ok_or("the bus is closed")?).await?;
+                    }
+                    self.settle(worker);
+                }
+                () = worker.backlog.grown(self.read), if waits => {
+                    if worker.backlog.last() <= self.read {
+                        return Err("the journal is closed".to_owned());
+                    }
+                }
+                _ = tick.tick() => self.tick(worker).await?,
+                changed = link.changed() => changed.map_err(|_| "the bus is closed")?,
+                _ = stopped.wait_for(|stopped| *stopped), if self.stopping.is_none() => {
+                    self.stopping = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Whether some more may be sent: not one at a time while many are under way.
+    fn has_room(&self, worker: &Worker) -> bool {
+        let max = worker.options.outstanding_max.max(1);
+        self.sent.len() <= max - max.div_ceil(8)
+    }
+
+    /// Sends what there is, as much as may be under way.
+    async fn fill(&mut self, worker: &mut Worker) -> Result<(), String> {
+        let mut now = Moment::now();
+        while self.sent.len() < worker.options.outstanding_max.max(1) {
+            let Some(event) = self.ready.front() else {
+                let events = worker.read(self.read).await?;
+                let Some(last) = events.last() else { break };
+                self.read = last.sequence;
+                self.ready.extend(events);
+                continue;
+            };
+            match worker.doubt.advise(event, worker.recognised, now) {
+                Advice::Look => {
+                    worker.look(event).await?;
+                    now = Moment::now();
+                }
+                Advice::Skip(stream) => {
+                    let (journal, id) = (event.sequence, event.id);
+                    self.ready.pop_front();
+                    self.pass_over(worker, journal, Some(stream), id);
+                }
+                Advice::Send => {
+                    worker.claim(event.sequence).await?;
+                    worker.doubt.sending(event.sequence, worker.stream_last, now);
+                    if let Some(event) = self.ready.pop_front() {
+                        self.send(worker, event).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, worker: &mut Worker, event: RawEvent) -> Result<(), String> {
+        let binary = match (BinaryEvent::from_structured(&event.payload), event.subject.parse::<Subject>()) {
+            (Ok(binary), Ok(_)) => binary,
+            (Err(error), _) => return self.set_aside(worker, event, error_chain(&error)).await,
+            (_, Err(error)) => return self.set_aside(worker, event, error_chain(&error)).await,
+        };
+        match self.outbox.send(&event.subject, binary, event.id).await {
+            Ok(_) => {
+                let RawEvent { sequence: journal, id, stored_at_ms, .. } = event;
+                self.sent.push_back(Sent { journal, id, stored_at_ms, at: Instant::now(), answer: None, then: None });
+                Ok(())
+            }
+            Err(error) if !error.kind.is_retryable() => self.set_aside(worker, event, error_chain(&error)).await,
+            Err(error) => Err(error_chain(&error)),
+        }
+    }
+
+    /// Sets an event aside before it was sent.
+    async fn set_aside(&mut self, worker: &mut Worker, event: RawEvent, why: String) -> Result<(), String> {
+        let (journal, id) = (event.sequence, event.id);
+        keep(worker, event, why).await?;
+        self.pass_over(worker, journal, None, id);
+        Ok(())
+    }
+
+    /// Counts an event as acknowledged as soon as those before it are.
+    fn pass_over(&mut self, worker: &mut Worker, journal: u64, stream: Option<u64>, id: EventId) {
+        match self.sent.back_mut() {
+            Some(last) => last.then = Some((journal, stream, id)),
+            None => worker.acknowledged(journal, stream, id),
+        }
+    }
+
+    async fn answered(
+        &mut self,
+        worker: &mut Worker,
+        (number, answer): (u64, Result<Ack, PublishError>),
+    ) -> Result<(), String> {
+        let index = number.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
+        let Some(sent) = index.and_then(|index| self.sent.get_mut(index)) else { return Ok(()) };
+        match answer {
+            Ok(ack) => {
+                worker.stream_last = worker.stream_last.max(ack.sequence);
+                if !ack.duplicate && sent.journal <= worker.lost_up_to && sent.answer.is_none() {
+                    worker.status.resent += 1;
+                }
+                sent.answer = Some(Some(ack.sequence));
+            }
+            Err(error) if error.kind == PublishErrorKind::Rejected => {
+                let (journal, why) = (sent.journal, error_chain(&error));
+                sent.answer = Some(None);
+                let event = worker.backlog.read(journal - 1, 1).await.map_err(|error| error_chain(&error))?;
+                let event = event.into_iter().find(|event| event.sequence == journal);
+                keep(worker, event.ok_or("an event that was sent is not in the journal any more")?, why).await?;
+            }
+            Err(error) => return Err(error_chain(&error)),
+        }
+        Ok(())
+    }
+
+    /// Moves on behind what the stream has acknowledged without a gap.
+    fn settle(&mut self, worker: &mut Worker) {
+        while let Some(Sent { journal, id, answer: Some(stream), then, .. }) = self.sent.front() {
+            worker.acknowledged(*journal, *stream, *id);
+            if let Some((journal, stream, id)) = then {
+                worker.acknowledged(*journal, *stream, *id);
+            }
+            self.sent.pop_front();
+            self.base += 1;
+        }
+    }
+
+    async fn tick(&mut self, worker: &mut Worker) -> Result<(), String> {
+        let late = self.sent.front().is_some_and(|sent| sent.at.elapsed() > worker.options.ack_timeout);
+        if late {
+            return Err("NATS does not acknowledge events in time".to_owned());
+        }
+        if self.closed.elapsed() >= CHECKPOINT_EVERY {
+            self.closed = Instant::now();
+            worker.ledger.close();
+            worker.note_progress().await?;
+        }
+        self.verify(worker).await?;
+        self.offer(worker).await;
+        let oldest = self.sent.front().map(|sent| sent.stored_at_ms);
+        let oldest = oldest.or(self.ready.front().map(|event| event.stored_at_ms));
+        if oldest.is_none() && worker.backlog.last() <= worker.acked {
+            worker.status.fault = None;
+        }
+        worker.report(oldest);
+        Ok(())
+    }
+
+    /// Compares checkpoints with what the stream holds, and releases those that it has held for long enough.
+    async fn verify(&mut self, worker: &mut Worker) -> Result<(), String> {
+        if self.verifying.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(Ok((checkpoint, is_due, verdict))) = self.verifying.take().and_then(JoinHandle::now_or_never)
+        {
+            match verdict {
+                Ok(Verdict::Held) if is_due => worker.release(checkpoint.journal).await?,
+                Ok(Verdict::Held) => {}
+                Ok(Verdict::Lost(why)) => {
+                    worker.lost(&why);
+                    return Err(format!("NATS has lost events that it had acknowledged: {why}"));
+                }
+                // To be asked again, or the connection is gone.
+                Err(error) => tracing::debug!(error = error_chain(&error), "the stream can't be asked"),
+            }
+        }
+        if self.verifying.is_none() {
+            let due = worker.ledger.due(worker.options.sync_hold, Instant::now());
+            let newest = || worker.ledger.newest().filter(|_| self.verified.elapsed() >= VERIFY_EVERY);
+            if let Some(checkpoint) = due.or_else(newest) {
+                let bus = worker.bus.clone();
+                self.verified = Instant::now();
+                self.verifying = Some(tokio::spawn(async move {
+                    let verdict = verify(&bus, &checkpoint).await;
+                    (checkpoint, due.is_some(), verdict)
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers what was set aside again, now and then.
+    async fn offer(&mut self, worker: &mut Worker) {
+        if let Some(offering) = self.offering.take_if(|offering| offering.is_finished()) {
+            worker.status.set_aside = offering.await.unwrap_or(worker.status.set_aside);
+        }
+        if self.offering.is_none() && self.offered.elapsed() >= OFFER_EVERY {
+            self.offered = Instant::now();
+            self.offering = Some(tokio::spawn(aside::offer(worker.aside.clone(), worker.bus.clone())));
+        }
+    }
+}
+
+async fn keep(worker: &mut Worker, event: RawEvent, why: String) -> Result<(), String> {
+    error!(id = %event.id, sequence = event.sequence, "NATS refuses an event for good; it is set aside: {why}");
+    let aside = worker.aside.clone();
+    let kept = blocking(move || aside.put(event, why)).await;
+    kept.map_err(|error| format!("an event can't be set aside: {error}"))?;
+    worker.status.set_aside += 1;
+    Ok(())
+}
