@@ -2,7 +2,6 @@
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::pull, stream::Stream};
-use upcall_bus_nats::names::{REDELIVERY_PREFIX, header};
 use upcall_bus_nats::{Auth, NatsBus, Options};
 use upcall_event::{Event, SubjectTemplate};
 use upcall_tests::nats::{NatsOptions, NatsServer};
@@ -49,15 +48,6 @@ impl Broker {
     pub(crate) async fn publish_unrecognised(&self, event: &Event) {
         let subject = SubjectTemplate::default().fill(event).to_string();
         self.publish(subject, headers(event), event.to_binary().data).await;
-    }
-
-    /// Gives an event to the example again, as a replay does.
-    pub(crate) async fn redeliver(&self, event: &Event) {
-        let mut headers = headers(event);
-        headers.insert(header::SUBJECT, SubjectTemplate::default().fill(event).as_str());
-        headers.insert(header::SEQUENCE, "1");
-        headers.insert(header::STORED_AT, event.time.to_string());
-        self.publish(format!("{REDELIVERY_PREFIX}.{NAME}"), headers, event.to_binary().data).await;
     }
 
     pub(crate) async fn publish(&self, subject: String, headers: HeaderMap, data: Vec<u8>) {

@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use rusqlite::Connection;
-use upcall_bus::{Deadline, Message, Publisher, Receipt};
-use upcall_bus_nats::names::header;
+use upcall_bus::{Archive, DeadLetter, Deadline, Message, Publisher, Receipt, StoredEvent};
 use upcall_event::{BucketSource, Event, EventId, Origin, Proof, SubjectTemplate, UploadCompleted};
 use upcall_tests::executable::{PATIENCE, Running};
 use upcall_tests::{nats, skip};
@@ -17,6 +16,7 @@ use crate::broker::{Broker, NAME, headers};
 use crate::example::{Example, Language, NODE, PYTHON};
 
 const EVENTS: usize = 400;
+const REFUSAL: &str = "no room for it";
 /// Seconds until what a killed example held comes again.
 const ACK_WAIT_SHORT: u32 = 2;
 /// How long an example may take to end: a look at the database, a request to the server, and some.
@@ -45,19 +45,19 @@ async fn applies_every_upload_once(language: &'static Language) {
     let broker = Broker::start().await;
     let mut events = generate(EVENTS);
     let replayed_only = events.pop().unwrap();
-    let mut sizeless = events.pop().unwrap();
-    sizeless.data.size = None;
+    let refused = events.pop().unwrap();
     let handed_back = events.split_off(EVENTS - 50);
 
-    // What is no event, and one that the example's table refuses: neither is in the way of the others.
-    let mut foreign = headers(&sizeless);
+    // What is no event, and one that its database refuses for now: neither is in the way of the others.
+    let mut running = example.start(&broker.url(), ACK_WAIT_SHORT);
+    eventually(&mut running, "it has its table", async || refuse(&example, &refused).is_ok()).await;
+    let mut foreign = headers(&refused);
     foreign.insert("ce-type", "com.example.other");
     broker.publish("upcall.uploads.x.y".to_owned(), foreign, b"{}".to_vec()).await;
-    broker.publish("upcall.uploads.x.y".to_owned(), headers(&sizeless), b"not JSON".to_vec()).await;
-    publish(&broker, &sizeless).await;
+    broker.publish("upcall.uploads.x.y".to_owned(), headers(&refused), b"not JSON".to_vec()).await;
+    publish(&broker, &refused).await;
 
     // It is killed while it holds events.
-    let mut running = example.start(&broker.url(), ACK_WAIT_SHORT);
     for event in &events[..EVENTS / 2] {
         assert_eq!(publish(&broker, event).await, Receipt::Stored);
     }
@@ -77,13 +77,21 @@ async fn applies_every_upload_once(language: &'static Language) {
         assert_eq!(publish(&broker, event).await, Receipt::Duplicate);
         broker.publish_unrecognised(event).await;
     }
-    broker.redeliver(&events[0]).await;
-    broker.redeliver(&replayed_only).await;
+    let replayed = [stored(1, &events[0]), stored(2, &replayed_only)];
+    broker.bus().redeliver(&NAME.parse().unwrap(), "a replay", &replayed).await.unwrap();
     events.push(replayed_only);
-
     eventually(&mut running, "everything is settled", async || broker.open().await == Some((0, 0))).await;
     assert_applied_once(&example, &events);
-    assert_one_dead_letter(&broker, &sizeless).await;
+
+    // The dead letter, once what was wrong is mended.
+    let letter = the_dead_letter(&broker, &refused).await;
+    open(&example).execute_batch("DROP TRIGGER refuse").unwrap();
+    assert!(broker.bus().retry_dead_letter(letter.number).await.unwrap());
+    events.push(refused);
+    eventually(&mut running, "it is applied after all", async || applied(&example) == events.len()).await;
+    eventually(&mut running, "it is settled, too", async || broker.open().await == Some((0, 0))).await;
+    assert_applied_once(&example, &events);
+    assert_eq!(broker.bus().dead_letters(0, 10).await.unwrap(), []);
     let redelivery = broker.stream(&broker.bus().names().redelivery()).await;
     assert_eq!(redelivery.cached_info().state.messages, 0, "what was given again is settled");
     assert!(running.terminate().success(), "{:?}", running.rest());
@@ -169,6 +177,14 @@ fn lock(example: &Example) -> Connection {
     database
 }
 
+/// Has the example's database refuse an event, until the trigger is dropped.
+fn refuse(example: &Example, event: &Event) -> rusqlite::Result<()> {
+    open(example).execute_batch(&format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON upload WHEN new.id = '{}' BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END",
+        event.id
+    ))
+}
+
 fn applied(example: &Example) -> usize {
     // There is no table before the example has begun.
     open(example).query_row("SELECT count(*) FROM upload", [], |row| row.get(0)).unwrap_or(0)
@@ -204,23 +220,22 @@ fn assert_applied_once(example: &Example, events: &[Event]) {
     }
 }
 
-async fn assert_one_dead_letter(broker: &Broker, event: &Event) {
-    let dead = broker.stream(&broker.bus().names().dead()).await;
-    assert_eq!(dead.cached_info().state.messages, 1);
-    let letter = dead.get_raw_message(dead.cached_info().state.last_sequence).await.unwrap();
-    assert_eq!(letter.subject.as_str(), format!("upcall.dead.{NAME}"));
-    let value = |name: &'static str| letter.headers.get(name).map(|value| value.as_str());
-    assert_eq!(&Event::from_binary(value, &letter.payload).unwrap(), event);
-    let text = |name: &'static str| value(name).unwrap_or_else(|| panic!("{name} is missing"));
-    assert_eq!(text(header::CONSUMER), NAME);
-    assert_eq!(text(header::SUBJECT), SubjectTemplate::default().fill(event).as_str());
-    assert_eq!(text(header::SEQUENCE), "3");
-    assert!(text(header::REASON).contains("NOT NULL"), "{}", text(header::REASON));
-    assert!(text(header::ATTEMPTS).parse::<u32>().unwrap() >= 4);
-    let stored_at: jiff::Timestamp = text(header::STORED_AT).parse().unwrap();
-    let died_at: jiff::Timestamp = text(header::DIED_AT).parse().unwrap();
-    assert!(stored_at < died_at);
-    assert!(value("Nats-Expected-Stream").is_none());
+/// Reads what the example could not take, as `upcall dead` does.
+async fn the_dead_letter(broker: &Broker, event: &Event) -> DeadLetter {
+    let letters = broker.bus().dead_letters(0, 10).await.unwrap();
+    let [letter] = letters.as_slice() else { panic!("there should be one: {letters:?}") };
+    assert_eq!(letter.consumer.as_str(), NAME);
+    // Two that are no events came before it.
+    assert_eq!(letter.stored, StoredEvent { stored_at: letter.stored.stored_at, ..stored(3, event) });
+    assert!(letter.stored.stored_at < letter.died_at);
+    assert!(letter.reason.contains(REFUSAL), "{}", letter.reason);
+    assert!(letter.attempts >= 4, "{}", letter.attempts);
+    letter.clone()
+}
+
+fn stored(sequence: u64, event: &Event) -> StoredEvent {
+    let subject = SubjectTemplate::default().fill(event);
+    StoredEvent { sequence, stored_at: event.time, subject, event: event.clone() }
 }
 
 /// Waits until something is so, for as long as the tests' patience.
