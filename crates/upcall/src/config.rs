@@ -136,6 +136,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     let consumers: Vec<_> = sections.into_iter().map(|section| consumer::read(section, bus.events_kept())).collect();
     report_routes(reader, &routes);
     report_requests(reader, &routes, bus.nats.is_some());
+    report_concurrency(reader, &routes, gateway.limits.connections_max);
     if let Some(nats) = &mut bus.nats {
         nats.capture(routes.iter().flatten().map(|route| route.policy.subject()));
     }
@@ -175,6 +176,21 @@ fn report_requests(reader: &Reader, routes: &[Option<Route>], has_nats: bool) {
             reader
                 .mistake(format!("route[{at}].response.request"), "needs `[bus.nats]`, the servers that it is sent to");
         }
+    }
+}
+
+/// Reports services that could hold every connection by hanging, and so take down routes that ask nobody.
+fn report_concurrency(reader: &Reader, routes: &[Option<Route>], connections_max: usize) {
+    let asked = routes.iter().flatten().filter_map(|route| route.answer.options());
+    let questions: usize = asked.map(|options| options.concurrency.get()).sum();
+    if questions >= connections_max {
+        reader.mistake(
+            "gateway.limits.connections",
+            format!(
+                "leaves no connection to other routes while services hang: the `concurrency` of the routes that ask a \
+                 service adds up to {questions}. Choose more, or lower those"
+            ),
+        );
     }
 }
 

@@ -79,9 +79,12 @@ fn read_limits(mut section: Section<'_>, budget: Duration) -> Limits {
         section.mistake("head", "is less than the 8KiB that a request may need");
     }
     let mut count = |key, default, doc| section.or::<Count>(key, default, doc);
-    let callbacks_max =
-        count("callbacks", number(defaults.callbacks_max), "Callbacks at a time. One more is answered 503 at once.")
-            .as_usize();
+    let callbacks_max = count(
+        "callbacks",
+        number(defaults.callbacks_max),
+        "Callbacks at a time, but those that wait for their route's service. One more is answered 503 at once.",
+    )
+    .as_usize();
     let connections_max = count(
         "connections",
         number(defaults.connections_max),

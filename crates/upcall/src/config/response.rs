@@ -24,6 +24,16 @@ pub(crate) enum AnswerBy {
     Http { service: Http, options: AskingOptions },
 }
 
+impl AnswerBy {
+    /// How a service is asked, if one is.
+    pub(super) fn options(&self) -> Option<&AskingOptions> {
+        match self {
+            Self::Template(_) => None,
+            Self::Request { options, .. } | Self::Http { options, .. } => Some(options),
+        }
+    }
+}
+
 /// A key of `response` that asks a service, and the key by which a service is told from a literal answer.
 const SERVICES: [(&str, &str); 2] = [("request", "subject"), ("http", "url")];
 

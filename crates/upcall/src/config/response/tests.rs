@@ -123,3 +123,10 @@ fn a_request_needs_nats() {
     let error = Config::parse(Path::new("upcall.toml"), text, std::iter::empty()).unwrap_err().to_string();
     assert!(error.contains("route[0].response.request: needs `[bus.nats]`"), "{error}");
 }
+
+#[test]
+fn services_may_not_hold_every_connection() {
+    let keys = "response.http = { url = \"http://host/\", concurrency = 64 }\n[gateway.limits]\nconnections = ";
+    parse(&format!("{keys}65")).unwrap_or_else(|error| panic!("{error}"));
+    check_mistakes(&format!("{keys}64"), &["gateway.limits.connections: leaves no connection to other routes"]);
+}
