@@ -118,7 +118,7 @@ impl Backlog {
     ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting: the floor is raised, unless that fails.
-    pub async fn release(&self, up_to: u64) -> Result<(), SettleError> {
+    pub async fn release(&mut self, up_to: u64) -> Result<(), SettleError> {
         let unavailable = || SettleError::from(SettleErrorKind::Unavailable);
         let session = Arc::clone(&self.lease.0);
         // What is not yet there can't have been relayed, and must not be passed over when it comes.

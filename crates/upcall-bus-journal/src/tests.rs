@@ -4,6 +4,7 @@ mod archive;
 mod backlog;
 mod faults;
 mod files;
+mod ids;
 mod keeping;
 mod recognition;
 
@@ -45,6 +46,20 @@ fn message_of(number: u64, bytes: usize) -> Message {
         data: serde_json::from_value(data).unwrap(),
     };
     Message { subject: "upcall.uploads.a.PutObject".parse().unwrap(), event }
+}
+
+/// An event whose id has a time, except for some.
+fn upload(number: u64) -> Message {
+    let mut message = message(number);
+    let digits = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let request_id = match number % 8 {
+        0 => format!("no-{number}"),
+        // Not in the order of publishing.
+        time => format!("{:08X}{digits:016X}", 0x5CF3_E782 + time),
+    };
+    message.event.id = EventId::from_request(&message.event.data.bucket, &message.event.data.object, &request_id);
+    message.event.data.request_id = Some(request_id);
+    message
 }
 
 async fn publish(journal: &Journal, message: Message) -> Result<Receipt, PublishError> {

@@ -43,7 +43,7 @@ async fn what_was_released_stays_released_and_reads_go_on_across_a_reopen() {
     let folder = folder();
     let journal = open(folder.path());
     publish_all(&journal, 0..10).await;
-    let first = backlog(&journal).await;
+    let mut first = backlog(&journal).await;
     first.release(4).await.unwrap();
     first.release(2).await.unwrap();
     assert_eq!(first.floor(), 4, "a floor never sinks");

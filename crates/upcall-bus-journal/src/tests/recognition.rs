@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use proptest::prelude::*;
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use tempfile::TempDir;
-use upcall_bus::{Message, Receipt};
-use upcall_event::EventId;
+use upcall_bus::Receipt;
 
-use super::{PATIENCE, eventually, folder, message, open, publish, publish_all};
-use crate::{Backlog, Journal, Options, Retention, clock};
+use super::{PATIENCE, eventually, folder, publish, upload};
+use crate::{Backlog, Journal, Options, Retention};
 
 /// What happens to a journal.
 #[derive(Debug, Clone)]
@@ -39,20 +38,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..=100_usize).prop_map(Step::Remove),
     ];
     prop::collection::vec(step, 1..30)
-}
-
-/// An event whose id has a time, except for some.
-fn upload(number: u64) -> Message {
-    let mut message = message(number);
-    let digits = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let request_id = match number % 8 {
-        0 => format!("no-{number}"),
-        // Not in the order of publishing.
-        time => format!("{:08X}{digits:016X}", 0x5CF3_E782 + time),
-    };
-    message.event.id = EventId::from_request(&message.event.data.bucket, &message.event.data.object, &request_id);
-    message.event.data.request_id = Some(request_id);
-    message
 }
 
 proptest! {
@@ -196,70 +181,4 @@ impl Model {
     fn shell(&self) -> Connection {
         Connection::open(self.folder.path().join("journal.db")).unwrap()
     }
-}
-
-#[tokio::test]
-async fn ids_of_one_time_lie_together_and_others_are_recognised_too() {
-    let folder = folder();
-    let journal = open(folder.path());
-    for wave in 0..20 {
-        let results = join_all((0..100).map(|number| publish(&journal, upload(wave * 100 + number)))).await;
-        assert!(results.into_iter().all(|result| result.unwrap() == Receipt::Stored));
-    }
-    let shell = Connection::open(folder.path().join("journal.db")).unwrap();
-    let times: Vec<(u64, u64)> = shell
-        .prepare("SELECT epoch, count(*) FROM event GROUP BY epoch")
-        .unwrap()
-        .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    let first = 0x5CF3_E782;
-    assert_eq!(times[0], (0, 250));
-    assert_eq!(times[1..], (1..8).map(|time| (first + time, 250)).collect::<Vec<_>>());
-    let indexed: u64 = shell.query_row("SELECT count(*) FROM event_id", (), |row| row.get(0)).unwrap();
-    assert!((1_700..=2_000).contains(&indexed), "{indexed}");
-    for number in 0..2_000 {
-        assert_eq!(publish(&journal, upload(number)).await.unwrap(), Receipt::Duplicate);
-    }
-}
-
-#[tokio::test]
-async fn a_journal_of_the_first_schema_is_taken_over_with_its_ids() {
-    let folder = folder();
-    let shell = Connection::open(folder.path().join("journal.db")).unwrap();
-    shell.execute_batch(include_str!("../schema/1.sql")).unwrap();
-    shell.execute_batch("PRAGMA application_id = 0x5550434A; PRAGMA user_version = 1; BEGIN").unwrap();
-    let mut insert = shell
-        .prepare("INSERT INTO event (sequence, id, subject, stored_at, payload) VALUES (?1, ?2, ?3, ?4, ?5)")
-        .unwrap();
-    let stored_at = clock::now_ms();
-    for number in 0..1_000_u64 {
-        let Message { subject, event } = upload(number);
-        let payload = String::from_utf8(event.to_structured()).unwrap();
-        insert.execute(params![number + 11, event.id.as_bytes(), subject.as_str(), stored_at, payload]).unwrap();
-    }
-    insert.execute(params![2_000, [7_u8; 16], "spoilt by hand", 1, "{}"]).unwrap();
-    drop(insert);
-    shell
-        .execute_batch(
-            "UPDATE state SET sequence_removed = 10;
-             INSERT INTO consumer (name, filter, floor, created_at) VALUES ('relay', '>', 500, 0); COMMIT",
-        )
-        .unwrap();
-    drop(shell);
-
-    let journal = open(folder.path());
-    for number in 0..1_000 {
-        assert_eq!(publish(&journal, upload(number)).await.unwrap(), Receipt::Duplicate, "event {number} is lost");
-    }
-    let mut backlog = journal.backlog(&"relay".parse().unwrap()).await.unwrap();
-    assert_eq!((backlog.floor(), backlog.last()), (500, 2_000));
-    let read = backlog.read(500, 10_000).await.unwrap();
-    assert_eq!(read.len(), 511);
-    assert_eq!((read[0].sequence, read[0].stored_at_ms), (501, stored_at));
-    assert_eq!(read[0].payload.as_bytes(), upload(490).event.to_structured());
-    assert_eq!((read[510].sequence, &*read[510].subject, &*read[510].payload), (2_000, "spoilt by hand", "{}"));
-    publish_all(&journal, [5_000]).await;
-    assert_eq!(backlog.last(), 2_001);
 }
