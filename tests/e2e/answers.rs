@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use upcall_callback::{AnswerHead, CallbackFailure, check_answer};
-use upcall_tests::executable::{self, PATIENCE};
+use upcall_tests::executable::{self, PATIENCE, Running};
 use upcall_tests::http::{Answer, exchange, get, wait_until};
-use upcall_tests::signer::Signer;
+use upcall_tests::signer::{FORM, Signer};
 
 use crate::serve::{Served, configuration};
 
@@ -194,4 +194,28 @@ fn without_a_fallback_the_uploader_sees_that_there_is_no_answer() {
         assert_eq!((answer.status, answer.error_code().as_str()), (502, "responder_failed"));
         assert_eq!(gateway.events().len(), events);
     }
+}
+
+#[test]
+fn the_service_in_the_documentation_answers_and_vetoes() {
+    let page = std::fs::read_to_string(executable::workspace().join("docs/responses.md")).unwrap();
+    let (_, example) = page.split_once("```python\n").unwrap();
+    let (example, _) = example.split_once("```").unwrap();
+    if Command::new("python3").arg("--version").output().is_err() {
+        return upcall_tests::skip("the service in docs/responses.md: there is no python3");
+    }
+    let mut service = Running::spawn(Command::new("python3").args(["-c", example, "0"]));
+    let port: u16 = service.wait_for("line with its port", |line| {
+        line.strip_prefix("listening on port ").and_then(|port| port.parse().ok())
+    });
+    let gateway = Gateway::start(([127, 0, 0, 1], port).into(), "when = \"before\"");
+    // Twice: the second question goes over the same connection.
+    for object in ["a.png", "b.png"] {
+        assert_eq!(gateway.upload(object).json()["url"], format!("https://cdn.example.com/{object}"));
+    }
+    let body = "bucket=examplebucket&object=large.png&size=10000001&reqId=5CF3E7821AB22D0FDB867000";
+    let request = gateway.signer.request("/oss/asked", FORM, body);
+    let answer = exchange(gateway.served.callbacks, &request).unwrap();
+    assert_eq!(answer.json()["error"]["message"], "larger than 10 MB");
+    assert_eq!(gateway.events(), ["a.png", "b.png"]);
 }
