@@ -100,7 +100,7 @@ impl Options {
 }
 
 impl Default for StreamOptions {
-    /// One replica, seven days, as much as the account may hold, ten minutes of ids; dead letters for 90 days, 256 MiB
+    /// One replica, seven days, as much as the account may hold, ten minutes of ids; dead letters for 30 days, 256 MiB
     /// of rejected callbacks.
     fn default() -> Self {
         Self {
@@ -108,7 +108,7 @@ impl Default for StreamOptions {
             age: Duration::from_hours(7 * 24),
             size_bytes: None,
             duplicate_window: DUPLICATE_WINDOW,
-            dead_age: Duration::from_hours(90 * 24),
+            dead_age: Duration::from_hours(30 * 24),
             quarantine_bytes: 256 << 20,
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind as NatsKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use tokio::time::{sleep, timeout_at};
 use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt};
@@ -44,9 +44,9 @@ impl NatsBus {
     }
 
     async fn publish_once(&self, message: &Message) -> Result<Receipt, PublishError> {
-        let outgoing = outgoing(&message.event.id.to_string(), message.event.to_binary(), self.names().uploads());
         loop {
-            let sent = self.shared.context.send_publish(message.subject.as_str().to_owned(), outgoing.clone()).await;
+            let outgoing = outgoing(message.event.id.to_string(), message.event.to_binary(), self.names().uploads());
+            let sent = self.shared.context.send_publish(message.subject.as_str().to_owned(), outgoing).await;
             let error = match sent {
                 Ok(ack) => match ack.await {
                     Ok(ack) if ack.duplicate => return Ok(Receipt::Duplicate),
@@ -71,7 +71,7 @@ impl NatsBus {
 }
 
 /// An event as it goes to a stream, which recognises it by its id. Another stream than this refuses it.
-pub(crate) fn outgoing(id: &str, event: BinaryEvent, stream: &str) -> PublishMessage {
+pub(crate) fn outgoing(id: String, event: BinaryEvent, stream: &str) -> PublishMessage {
     let mut headers = event_headers(event.headers);
     headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
     headers.insert(async_nats::header::NATS_EXPECTED_STREAM, stream);
@@ -81,7 +81,8 @@ pub(crate) fn outgoing(id: &str, event: BinaryEvent, stream: &str) -> PublishMes
 pub(crate) fn event_headers(pairs: Vec<(&'static str, String)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        headers.insert(name, HeaderValue::from(value));
+        // A static name is not copied: this is done for every event.
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
     }
     headers
 }

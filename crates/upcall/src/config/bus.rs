@@ -23,8 +23,11 @@ impl Bus {
     /// For how long consumers may be given an event again; `None` if for ever.
     pub(super) fn events_kept(&self) -> Option<Duration> {
         match &self.nats {
-            Some(nats) => Some(nats.options.streams.age).filter(|age| !age.is_zero()),
-            None => self.journal.as_ref().map(|journal| journal.retention.age),
+            Some(nats) => {
+                let streams = &nats.options.streams;
+                Some(streams.age.max(streams.dead_age)).filter(|_| !streams.age.is_zero() && !streams.dead_age.is_zero())
+            }
+            None => self.journal.as_ref().map(|journal| journal.retention.age.max(journal.dead_letter_age)),
         }
     }
 }
@@ -70,7 +73,7 @@ fn read_journal(section: &mut Section<'_>) -> Options {
         journal.or("in_flight_max", number(defaults.in_flight_max), "How many events a consumer may hold at once.");
     let dead_letter_age = journal.or(
         "dead_letter_age",
-        "90d",
+        "30d",
         "How long events are kept that a consumer could not take, for somebody to retry them.",
     );
     let retention =

@@ -95,7 +95,7 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     {
         section.mistake(
             "sql.applied_kept",
-            "is not above the time that the bus keeps events (`bus.journal.retention.age`, `bus.nats.streams.age`): an event that comes again later would be applied again",
+            "is not above the time that the bus keeps events (`bus.journal.retention.age` and `dead_letter_age`, `bus.nats.streams.age` and `dead_age`): an event that comes again later would be applied again",
         );
     }
     if let Some(Sink::Sql(sql)) = &sink

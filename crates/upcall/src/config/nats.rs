@@ -217,7 +217,7 @@ fn read_streams(mut section: Section<'_>) -> StreamOptions {
     if duplicate_window < DUPLICATE_WINDOW_MIN {
         section.mistake("duplicate_window", "is shorter than \"2m\": repeated callbacks could make two events");
     }
-    let dead_age = section.or("dead_age", "90d", "How long dead letters and rejected callbacks stay.");
+    let dead_age = section.or("dead_age", "30d", "How long dead letters and rejected callbacks stay.");
     let Bytes(quarantine_bytes) =
         section.or("quarantine_size", "256MiB", "How much rejected callbacks may take; the oldest go first.");
     StreamOptions {
