@@ -6,25 +6,18 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions, Event, HeaderMap};
+use async_nats::{Client, HeaderMap};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
-use tracing::{info, warn};
-use upcall_bus::Source;
 
+use crate::Options;
+use crate::connecting::{ConnectError, addresses, connect_options, note, note_failures};
 use crate::names::Names;
-use crate::{Auth, Options};
 
-/// How long a server may take to accept a connection before the next one is tried.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// The longest wait between two attempts to connect: a server that is back should be noticed soon.
-const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(2);
-/// How often the server is asked whether it is still there. A server that hangs is given up after two of these.
-const PING_EVERY: Duration = Duration::from_secs(5);
 /// How long the server may take over what is not a publication.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// How many publications may wait for their acknowledgement on this connection.
-const ACKS_PENDING_MAX: usize = 65_536;
+pub(crate) const ACKS_PENDING_MAX: usize = 65_536;
 /// The longest that a publication waits for its acknowledgement; its own deadline is sooner.
 const ACK_TIME: Duration = Duration::from_secs(30);
 
@@ -57,29 +50,6 @@ pub struct Link {
     pub fault: Option<String>,
 }
 
-/// What the connection can't be made with, whatever the servers do.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// A URL is none.
-    #[error("{url:?} is no URL of a NATS server: write nats://HOST:PORT or tls://HOST:PORT")]
-    Url {
-        /// What was given.
-        url: String,
-    },
-    /// A file can't be used.
-    #[error("{path} can't be used to authenticate")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Something else about the options, such as a seed that is none or a certificate that can't be read.
-    #[error("the options of the connection can't be used")]
-    Options(#[source] Source),
-}
-
 impl NatsBus {
     /// Begins to connect, and goes on in the background for as long as it takes: a server that is not there yet is no
     /// error. Runs its tasks on the current runtime.
@@ -89,11 +59,17 @@ impl NatsBus {
     pub async fn connect(options: Options) -> Result<Self, ConnectError> {
         let urls = addresses(&options)?;
         let (sender, link) = watch::channel(Link::default());
-        let client = connect_options(&options)
+        let seen = sender.clone();
+        let client = connect_options(&options, &urls)
             .await?
             .event_callback(move |event| {
                 note(&sender, &event);
                 std::future::ready(())
+            })
+            // Asked before each attempt, and told what the last ones failed of, which the events do not say.
+            .reconnect_to_server_callback(move |servers, _| {
+                note_failures(&seen, &servers);
+                std::future::ready(None)
             })
             .connect(urls)
             .await
@@ -205,71 +181,6 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(reader) = self.shared.lock_readers().remove(&self.name) {
             reader.gone.close();
-        }
-    }
-}
-
-fn addresses(options: &Options) -> Result<Vec<async_nats::ServerAddr>, ConnectError> {
-    let parse = |url: &String| {
-        // `host` and `host:port` pass as well; other schemes do not.
-        url.parse().map_err(|_| ConnectError::Url { url: url.clone() })
-    };
-    options.urls.iter().map(parse).collect()
-}
-
-async fn connect_options(options: &Options) -> Result<ConnectOptions, ConnectError> {
-    let connect = match &options.auth {
-        Auth::None => ConnectOptions::new(),
-        Auth::Password { user, password } => ConnectOptions::new().user_and_password(user.clone(), password.clone()),
-        Auth::Token(token) => ConnectOptions::new().token(token.clone()),
-        Auth::Nkey(seed) => ConnectOptions::new().nkey(seed.clone()),
-        Auth::Credentials(file) => ConnectOptions::new()
-            .credentials_file(file)
-            .await
-            .map_err(|source| ConnectError::File { path: file.display().to_string(), source })?,
-    };
-    let mut connect = connect
-        .name("upcall")
-        .retry_on_initial_connect()
-        .connection_timeout(CONNECT_TIME)
-        .ping_interval(PING_EVERY)
-        .request_timeout(Some(REQUEST_TIME))
-        .subscription_capacity(ACKS_PENDING_MAX)
-        .client_capacity(4_096)
-        .reconnect_delay_callback(|attempts| {
-            let exponent = u32::try_from(attempts.min(8)).unwrap_or(8);
-            (Duration::from_millis(20) * 2_u32.pow(exponent)).min(RECONNECT_WAIT_MAX)
-        })
-        .require_tls(options.tls.required);
-    if let Some(ca) = &options.tls.ca {
-        connect = connect.add_root_certificates(ca.clone());
-    }
-    if let Some((certificate, key)) = &options.tls.identity {
-        connect = connect.add_client_certificate(certificate.clone(), key.clone());
-    }
-    Ok(connect)
-}
-
-fn note(link: &watch::Sender<Link>, event: &Event) {
-    match event {
-        Event::Connected => {
-            info!("connected to NATS");
-            link.send_modify(|link| {
-                link.connected = true;
-                link.generation += 1;
-                link.fault = None;
-            });
-        }
-        Event::Disconnected | Event::Closed => {
-            warn!("the connection to NATS is gone");
-            link.send_modify(|link| link.connected = false);
-        }
-        other => {
-            let fault = other.to_string();
-            if link.borrow().fault.as_ref() != Some(&fault) {
-                warn!(%fault, "NATS");
-                link.send_modify(|link| link.fault = Some(fault));
-            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
-use upcall_bus::{ArchiveError, ConsumerSpec};
+use upcall_bus::{ArchiveError, ConsumerSpec, error_chain};
 
 pub use finding::{Finding, Kind, Severity};
 use monitor::Monitored;
@@ -56,6 +56,17 @@ impl NatsBus {
     /// If the server can't be reached within ten seconds, or does not answer.
     pub async fn examine(&self, questions: &Questions) -> Result<Vec<Finding>, ArchiveError> {
         self.connected().await?;
+        match self.look_at_all(questions).await {
+            Ok(found) => Ok(found),
+            // Where something is not permitted, the server says so beside, and does not answer.
+            Err(error) => Err(match self.link().borrow().fault.clone() {
+                Some(fault) => ArchiveError::new(format!("{}: {fault}", error_chain(&error))),
+                None => error,
+            }),
+        }
+    }
+
+    async fn look_at_all(&self, questions: &Questions) -> Result<Vec<Finding>, ArchiveError> {
         let mut found = Vec::new();
         let monitored = match &questions.monitor {
             Some(url) => Monitored::ask(url).await,

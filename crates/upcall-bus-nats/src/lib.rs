@@ -2,6 +2,7 @@
 
 mod archive;
 mod attempts;
+mod connecting;
 mod connection;
 mod dead;
 pub mod examine;
@@ -16,7 +17,8 @@ mod session;
 mod settle;
 mod subscription;
 
-pub use connection::{ConnectError, Link, NatsBus};
+pub use connecting::ConnectError;
+pub use connection::{Link, NatsBus};
 pub use options::{Auth, Options, StreamOptions, Tls};
 pub use outbox::{Ack, IdScan, Outbox, StreamState};
 pub use provision::{DUPLICATE_WINDOW_MIN, Difference, Severity};

@@ -1,0 +1,268 @@
+//! Every way to be let in by a server, and what is said when it does not let us in.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use nkeys::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use upcall_bus_nats::{Auth, ConnectError, NatsBus, Options, Tls};
+use upcall_tests::executable::PATIENCE;
+use upcall_tests::nats::{self, NatsOptions, NatsServer};
+
+fn server(config: &str) -> NatsServer {
+    NatsServer::start_with(&NatsOptions { config: config.to_owned(), ..NatsOptions::default() })
+}
+
+fn options(server: &NatsServer, auth: Auth) -> Options {
+    Options { auth, ..Options::new(server.url()) }
+}
+
+/// Connects, and uses JetStream.
+async fn gets_in(options: Options) {
+    let bus = NatsBus::connect(options).await.unwrap();
+    let mut link = bus.link();
+    let connected = timeout(PATIENCE, link.wait_for(|link| link.connected)).await;
+    assert!(connected.is_ok(), "no connection: {:?}", bus.fault());
+    bus.provision(&[]).await.unwrap();
+    bus.close().await;
+}
+
+/// Is not let in, and told why in these words, also in `/ready`.
+async fn is_kept_out(options: Options, words: &str) {
+    let bus = NatsBus::connect(options).await.unwrap();
+    let mut link = bus.link();
+    let told = |fault: &Option<String>| fault.as_ref().is_some_and(|fault| fault.contains(words));
+    let waited = timeout(PATIENCE, link.wait_for(|link| told(&link.fault))).await.is_ok();
+    assert!(waited, "not told: {:?}", bus.link().borrow().fault);
+    assert!(!bus.is_connected());
+    let fault = bus.fault().unwrap();
+    assert!(fault.starts_with("there is no connection to a NATS server: ") && fault.contains(words), "{fault}");
+    bus.close().await;
+}
+
+const NOT_LET_IN: &str = "the server does not let us in with this user, password, token, nkey or credentials";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_gets_in_with_the_password_and_not_with_another() {
+    if nats::is_missing("authentication by password") {
+        return;
+    }
+    let server = server("authorization { users: [{ user: upcall, password: \"r:ght\" }] }");
+    let password = |password: &str| Auth::Password { user: "upcall".to_owned(), password: password.to_owned() };
+    gets_in(options(&server, password("r:ght"))).await;
+    is_kept_out(options(&server, password("wrong")), NOT_LET_IN).await;
+    is_kept_out(options(&server, Auth::None), NOT_LET_IN).await;
+    // As other clients of NATS have it, too.
+    gets_in(Options::new(server.url().replace("//", "//upcall:r%3Aght@"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_lets_in() {
+    if nats::is_missing("authentication by token") {
+        return;
+    }
+    let server = server("authorization { token: right }");
+    gets_in(options(&server, Auth::Token("right".to_owned()))).await;
+    is_kept_out(options(&server, Auth::Token("wrong".to_owned())), NOT_LET_IN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_nkey_lets_in() {
+    if nats::is_missing("authentication by nkey") {
+        return;
+    }
+    let user = KeyPair::new_user();
+    let server = server(&format!("authorization {{ users: [{{ nkey: {} }}] }}", user.public_key()));
+    gets_in(options(&server, Auth::Nkey(user.seed().unwrap()))).await;
+    is_kept_out(options(&server, Auth::Nkey(KeyPair::new_user().seed().unwrap())), NOT_LET_IN).await;
+    is_kept_out(options(&server, Auth::Nkey("SUNONSENSE".to_owned())), "the seed of the nkey is none").await;
+}
+
+/// A JSON web token as NATS has it, signed with ed25519.
+fn token(issuer: &KeyPair, subject: &str, claims: &Value) -> String {
+    let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
+    let body = json!({ "jti": "upcall", "iat": 0, "iss": issuer.public_key(), "sub": subject, "name": "test", "nats": claims });
+    let signed = format!("{}.{}", encode(&head), encode(&body));
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(issuer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+fn credentials(folder: &Path, account: &KeyPair, user: &KeyPair) -> PathBuf {
+    let claims = json!({ "type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1 });
+    let (token, seed) = (token(account, &user.public_key(), &claims), user.seed().unwrap());
+    let file = folder.join(format!("{}.creds", user.public_key()));
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credentials_file_lets_in() {
+    if nats::is_missing("authentication by credentials") {
+        return;
+    }
+    let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+    let account_token = |account: &KeyPair, storage: i64| {
+        let limits = json!({
+            "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1,
+            "leaf": -1, "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,
+        });
+        token(&operator, &account.public_key(), &json!({ "type": "account", "version": 2, "limits": limits }))
+    };
+    let server = server(&format!(
+        "operator: {operator_token}\nsystem_account: {system}\nresolver: MEMORY\n\
+         resolver_preload: {{ {system}: {system_token}, {account}: {account_token} }}",
+        operator_token = token(&operator, &operator.public_key(), &json!({ "type": "operator", "version": 2 })),
+        system = system.public_key(),
+        system_token = account_token(&system, 0),
+        account = account.public_key(),
+        account_token = account_token(&account, -1),
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let file = credentials(folder.path(), &account, &KeyPair::new_user());
+    gets_in(options(&server, Auth::Credentials(file))).await;
+    // Of an account that the operator does not know.
+    let file = credentials(folder.path(), &KeyPair::new_account(), &KeyPair::new_user());
+    is_kept_out(options(&server, Auth::Credentials(file)), NOT_LET_IN).await;
+
+    let Err(error) = NatsBus::connect(options(&server, Auth::Credentials(folder.path().join("none")))).await else {
+        panic!("there is no such file");
+    };
+    assert!(matches!(&error, ConnectError::File { path, .. } if path.ends_with("none")), "{error}");
+}
+
+/// An authority with certificates for a server on this machine and for a client, as PEM files.
+struct Authority {
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+        write("ca.pem", ca.pem());
+        for (name, purpose) in
+            [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
+        {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+            params.extended_key_usages = vec![purpose];
+            write(&format!("{name}.pem"), params.signed_by(&key, &ca).unwrap().pem());
+            write(&format!("{name}-key.pem"), key.serialize_pem());
+        }
+        Self { folder }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A server that encrypts; with `verify` it asks for a certificate of the client's.
+    fn server(&self, verify: bool) -> NatsServer {
+        let file = |name| self.file(name).display().to_string();
+        server(&format!(
+            "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: {verify} }}",
+            file("server.pem"),
+            file("server-key.pem"),
+            file("ca.pem"),
+        ))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encrypted_server_is_believed_by_its_authority() {
+    if nats::is_missing("TLS") {
+        return;
+    }
+    let authority = Authority::new("ours");
+    let server = authority.server(false);
+    let ca = Some(authority.file("ca.pem"));
+    let trusting = Tls { required: true, ca: ca.clone(), identity: None };
+    gets_in(Options { tls: trusting.clone(), ..Options::new(server.url()) }).await;
+    gets_in(Options { tls: Tls { ca, ..Tls::default() }, ..Options::new(server.url().replace("nats://", "tls://")) })
+        .await;
+    let another = Authority::new("another");
+    let other = Tls { ca: Some(another.file("ca.pem")), ..trusting };
+    is_kept_out(Options { tls: other, ..Options::new(server.url()) }, "of an authority that is not trusted").await;
+    let none = Tls { ca: Some(another.file("none.pem")), ..Tls::default() };
+    let Err(error) = NatsBus::connect(Options { tls: none, ..Options::new(server.url()) }).await else {
+        panic!("there is no such file");
+    };
+    assert!(matches!(&error, ConnectError::File { path, .. } if path.ends_with("none.pem")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_asks_for_our_certificate_gets_it() {
+    if nats::is_missing("mutual TLS") {
+        return;
+    }
+    let authority = Authority::new("ours");
+    let server = authority.server(true);
+    let tls = Tls {
+        required: true,
+        ca: Some(authority.file("ca.pem")),
+        identity: Some((authority.file("client.pem"), authority.file("client-key.pem"))),
+    };
+    gets_in(Options { tls: tls.clone(), ..Options::new(server.url()) }).await;
+    let without = Tls { identity: None, ..tls };
+    let words = "the server asks for a certificate of ours";
+    is_kept_out(Options { tls: without, ..Options::new(server.url()) }, words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_encrypt_is_refused_where_that_is_required() {
+    if nats::is_missing("TLS where the server has none") {
+        return;
+    }
+    let server = server("");
+    let tls = Tls { required: true, ..Tls::default() };
+    is_kept_out(Options { tls, ..Options::new(server.url()) }, "the server does not speak TLS").await;
+    assert_eq!(server.monitor("/varz").unwrap()["in_msgs"], 0, "nothing was told to it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_servers_one_that_is_there_is_enough() {
+    if nats::is_missing("several URLs") {
+        return;
+    }
+    let server = server("");
+    let urls = vec!["nats://127.0.0.1:1".to_owned(), server.url(), "nats://127.0.0.1:2".to_owned()];
+    gets_in(Options { urls, ..Options::new("") }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_after_us_is_connected_to() {
+    if nats::is_missing("a server that starts late") {
+        return;
+    }
+    let server = server("");
+    server.kill();
+    let bus = NatsBus::connect(Options::new(server.url())).await.unwrap();
+    let mut link = bus.link();
+    let refused = |fault: &Option<String>| fault.as_ref().is_some_and(|fault| fault.contains("onnection refused"));
+    timeout(PATIENCE, link.wait_for(|link| refused(&link.fault))).await.expect("it is said why").unwrap();
+    server.restart();
+    timeout(PATIENCE, link.wait_for(|link| link.connected)).await.expect("a connection").unwrap();
+    assert_eq!(link.borrow().fault, None);
+    bus.provision(&[]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_is_none_is_refused_at_once() {
+    for url in ["http://a:4222", "nats://a:port", ""] {
+        let refused = timeout(Duration::from_secs(10), NatsBus::connect(Options::new(url))).await.expect("at once");
+        assert!(matches!(refused, Err(ConnectError::Url { .. })), "{url:?}");
+    }
+}
