@@ -5,6 +5,7 @@
 mod answers;
 mod check;
 mod dev;
+mod doctor;
 mod full_disk;
 mod kill;
 mod serve;

@@ -1,5 +1,7 @@
 //! The bus on real NATS servers.
 
+mod auth;
 mod conformance;
+mod examine;
 mod harness;
 mod service;

@@ -20,7 +20,7 @@ use crate::config::{self, Ack};
 use crate::gauges;
 
 /// The name under which the relay's progress is kept in the journal.
-const RELAY: &str = "relay";
+pub(crate) const RELAY: &str = "relay";
 /// How long the journal may take to close. A disk that hangs must not keep the process from ending.
 const CLOSE_TIME: Duration = Duration::from_secs(10);
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, dev, serve, sign, tail};
+use crate::command::{check, dev, doctor, serve, sign, tail};
 
 /// Turns OSS upload callbacks into events that applications can trust.
 ///
@@ -31,6 +31,7 @@ enum Command {
     Dev(dev::Arguments),
     Serve(serve::Arguments),
     Check(check::Arguments),
+    Doctor(doctor::Arguments),
     Tail(tail::Arguments),
     Sign(sign::Arguments),
 }
@@ -41,6 +42,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
     };

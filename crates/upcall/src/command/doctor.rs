@@ -1,0 +1,103 @@
+//! `upcall doctor`: says what would lose events.
+
+mod configuration;
+mod disk;
+mod journal;
+mod kinds;
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use upcall_bus::error_chain;
+use upcall_bus_nats::NatsBus;
+use upcall_bus_nats::examine::{Finding, Questions};
+
+use crate::config::{Ack, Config, Nats};
+use crate::runtime;
+use report::Report;
+
+/// Say in plain words what would lose events, and what to do about it
+///
+/// Looks at the configuration, the journal and NATS, as they are; changes nothing. Each finding is harm (events are
+/// being lost or refused, or one ordinary fault is enough), a risk (it takes something else that goes wrong, too), or a
+/// note. All of them are listed in docs/reference/doctor.md.
+///
+/// Grade: A without risk or harm, B with one risk, C with more, D with one harm, F with more.
+/// The exit status is 0 if nothing is worse than a note, 1 if something is, and 2 if something could not be looked at.
+///
+/// Examples:
+///   upcall doctor -c upcall.toml
+///   upcall doctor -c upcall.toml --json | jq -r '.findings[] | select(.severity == "harm") | .what'
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// How old a consumer's oldest unsettled event may be
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    behind: Duration,
+    /// Show the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The exit status where something could not be looked at.
+const COULD_NOT_LOOK: u8 = 2;
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let report = match examine(arguments) {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("upcall: {error:#}");
+            return Ok(ExitCode::from(COULD_NOT_LOOK));
+        }
+    };
+    if arguments.json {
+        println!("{}", report.to_json());
+    } else {
+        print!("{report}");
+    }
+    Ok(match (report.is_whole(), report.is_well()) {
+        (false, _) => ExitCode::from(COULD_NOT_LOOK),
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::FAILURE,
+    })
+}
+
+fn examine(arguments: &Arguments) -> anyhow::Result<Report> {
+    let config = Config::load(&arguments.config)?;
+    let mut report = Report::new(arguments.config.display().to_string());
+    report.add(configuration::examine(&config));
+    if let Some(options) = &config.bus.journal {
+        match journal::examine(options, &config, arguments.behind) {
+            Ok(found) => report.add(found),
+            Err(error) => report.could_not_look(format!("the journal: {error:#}")),
+        }
+    }
+    if let Some(nats) = &config.bus.nats {
+        match runtime::block_on(examine_nats(nats, &config, arguments.behind)) {
+            Ok(found) => report.add(found),
+            Err(error) => report.could_not_look(format!("NATS: {error:#}")),
+        }
+    }
+    Ok(report)
+}
+
+async fn examine_nats(nats: &Nats, config: &Config, behind: Duration) -> anyhow::Result<Vec<Finding>> {
+    let bus = NatsBus::connect(nats.options.clone()).await.context("bus.nats can't be used")?;
+    let questions = Questions {
+        consumers: config.consumers.iter().map(|consumer| consumer.options.spec.clone()).collect(),
+        monitor: nats.monitor.clone(),
+        journal_hold: (nats.ack == Ack::Journal).then_some(nats.sync_hold),
+        behind,
+        ..Questions::default()
+    };
+    let found = bus.examine(&questions).await.map_err(|error| anyhow::anyhow!(error_chain(&error)));
+    bus.close().await;
+    found
+}

@@ -1,0 +1,56 @@
+//! The configuration, seen by what it allows.
+
+use std::net::IpAddr;
+
+use upcall_bus_nats::examine::Finding;
+
+use super::kinds;
+use crate::config::Config;
+
+pub(super) fn examine(config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let admin = config.gateway.admin;
+    if is_open(admin.ip()) {
+        found.push(kinds::ADMIN_OPEN.found(format!("`gateway.admin` is {admin}")));
+    }
+    for route in &config.routes {
+        let policy = &route.policy;
+        let place = format!("route {}", policy.name());
+        if policy.bucket_from_header() {
+            found.push(kinds::BUCKET_FROM_HEADER.found(format!("{place} has `bucket_from_header`")));
+        }
+        if policy.demands().next().is_none() {
+            found.push(kinds::SIGNATURE_ONLY.found(format!("{place} demands the signature only")));
+        }
+        if policy.buckets().is_empty() {
+            found.push(kinds::ANY_BUCKET.found(format!("{place} names no `buckets`")));
+        }
+    }
+    if config.keys.fetch {
+        found.push(kinds::KEYS_FETCHED.found("`keys.fetch` is on"));
+    }
+    found
+}
+
+/// Whether strangers may reach an address, as far as it tells.
+fn is_open(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => !(address.is_loopback() || address.is_private() || address.is_link_local()),
+        IpAddr::V6(address) => !(address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_open;
+
+    #[test]
+    fn an_address_is_open_that_strangers_may_reach() {
+        for open in ["0.0.0.0", "::", "203.0.113.7", "2001:db8::1", "::ffff:203.0.113.7"] {
+            assert!(is_open(open.parse().unwrap()), "{open}");
+        }
+        for closed in ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "fd00::1", "fe80::1", "::ffff:127.0.0.1"] {
+            assert!(!is_open(closed.parse().unwrap()), "{closed}");
+        }
+    }
+}
