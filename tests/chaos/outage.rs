@@ -19,8 +19,29 @@ const PER_SECOND: u32 = 50;
 const UPLOADS: usize = 200;
 
 /// How a broker fails, and how it comes back.
-const OUTAGES: [(&str, fn(&NatsServer), fn(&NatsServer)); 2] =
-    [("down", NatsServer::kill, NatsServer::heal), ("hanging", NatsServer::stop, NatsServer::cont)];
+#[derive(Debug, Clone, Copy)]
+enum Outage {
+    Down,
+    Hanging,
+}
+
+impl Outage {
+    const ALL: [Self; 2] = [Self::Down, Self::Hanging];
+
+    fn begin(self, server: &NatsServer) {
+        match self {
+            Self::Down => server.kill(),
+            Self::Hanging => server.stop(),
+        }
+    }
+
+    fn end(self, server: &NatsServer) {
+        match self {
+            Self::Down => server.heal(),
+            Self::Hanging => server.cont(),
+        }
+    }
+}
 
 #[test]
 fn without_a_journal_a_broker_that_is_down_or_hangs_means_503_before_the_deadline() {
@@ -31,13 +52,13 @@ fn without_a_journal_a_broker_that_is_down_or_hangs_means_503_before_the_deadlin
     let fleet = Fleet::start(Setup { journal: false, ..one_gateway(setup(folder.path(), Ack::Broker)) });
     let (fleet, oracle) = (Arc::new(fleet.unwrap()), Arc::new(Oracle::new()));
     take_one(&fleet, &oracle);
-    for (outage, fail, recover) in OUTAGES {
-        fail(&fleet.servers()[0]);
+    for outage in Outage::ALL {
+        outage.begin(&fleet.servers()[0]);
         for attempt in upload(&fleet, &oracle) {
             let is_right = matches!(&attempt.outcome, Outcome::Answered(503, _)) && attempt.took <= DEADLINE + SLACK;
-            assert!(is_right, "broker {outage}: {attempt:?}");
+            assert!(is_right, "{outage:?}: {attempt:?}");
         }
-        recover(&fleet.servers()[0]);
+        outage.end(&fleet.servers()[0]);
         take_one(&fleet, &oracle);
     }
 }
@@ -52,14 +73,14 @@ fn with_a_journal_a_broker_that_is_down_or_hangs_means_200_and_the_relay_empties
     let (fleet, oracle) = (Arc::new(Fleet::start(spilling).unwrap()), Arc::new(Oracle::new()));
     take_one(&fleet, &oracle);
     let gateway = &fleet.gateways[0].process;
-    for (outage, fail, recover) in OUTAGES {
+    for outage in Outage::ALL {
         let spilled = gateway.metric("upcall_spilled_events_total").unwrap();
-        fail(&fleet.servers()[0]);
+        outage.begin(&fleet.servers()[0]);
         for attempt in upload(&fleet, &oracle) {
-            assert!(attempt.is_success() && attempt.took <= DEADLINE + SLACK, "broker {outage}: {attempt:?}");
+            assert!(attempt.is_success() && attempt.took <= DEADLINE + SLACK, "{outage:?}: {attempt:?}");
         }
-        assert!(gateway.metric("upcall_spilled_events_total").unwrap() > spilled, "broker {outage}: nothing spilled");
-        recover(&fleet.servers()[0]);
+        assert!(gateway.metric("upcall_spilled_events_total").unwrap() > spilled, "{outage:?}: nothing spilled");
+        outage.end(&fleet.servers()[0]);
         wait_until("the relay has emptied the spill", || {
             ["upcall_relay_backlog_events", "upcall_relay_unconfirmed_events"]
                 .iter()
