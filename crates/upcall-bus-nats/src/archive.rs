@@ -6,6 +6,7 @@ mod given;
 mod letters;
 mod past;
 
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{ErrorCode, message::StreamMessage};
 use async_trait::async_trait;
@@ -61,6 +62,31 @@ impl Archive for NatsBus {
 }
 
 impl NatsBus {
+    /// The filters that a consumer of the stream of uploads reads by, any of which is enough; `None` if there is no such
+    /// consumer.
+    ///
+    /// # Errors
+    /// If the server can't be asked, or a filter selects what no event of ours is published on.
+    pub async fn filters_of(&self, consumer: &ConsumerName) -> Result<Option<Vec<SubjectFilter>>, ArchiveError> {
+        self.read_filters(consumer).await.map_err(|source| self.failed(source))
+    }
+
+    async fn read_filters(&self, consumer: &ConsumerName) -> Result<Option<Vec<SubjectFilter>>, Source> {
+        let stream = self.reach(self.names().uploads()).await?;
+        let config = match stream.consumer_info(consumer.as_str()).await {
+            Ok(info) => info.config,
+            Err(error) => match error.kind() {
+                ConsumerInfoErrorKind::NotFound => return Ok(None),
+                ConsumerInfoErrorKind::StreamNotFound => return Err(missing(self.names().uploads()).into()),
+                _ => return Err(error.into()),
+            },
+        };
+        let named = std::iter::once(config.filter_subject).chain(config.filter_subjects);
+        let filters: Vec<SubjectFilter> =
+            named.filter(|filter| !filter.is_empty()).map(|filter| filter.parse()).collect::<Result<_, _>>()?;
+        Ok(Some(if filters.is_empty() { vec![SubjectFilter::default()] } else { filters }))
+    }
+
     async fn durable_consumers(&self) -> Result<Vec<ConsumerName>, Source> {
         let mut infos = self.reach(self.names().uploads()).await?.consumers();
         let mut consumers = Vec::new();
