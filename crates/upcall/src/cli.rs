@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, dev, doctor, serve, sign, tail};
+use crate::command::{check, dead, dev, doctor, provision, replay, serve, sign, tail};
 
 /// Turns OSS upload callbacks into events that applications can trust.
 ///
@@ -32,7 +32,10 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
+    Provision(provision::Arguments),
     Tail(tail::Arguments),
+    Dead(dead::Arguments),
+    Replay(replay::Arguments),
     Sign(sign::Arguments),
 }
 
@@ -43,7 +46,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Provision(arguments) => provision::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        Command::Dead(arguments) => dead::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,8 +1,15 @@
 //! The commands, a file each.
 
 pub(crate) mod check;
+pub(crate) mod dead;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+mod glob;
+mod moment;
+mod operated;
+mod progress;
+pub(crate) mod provision;
+pub(crate) mod replay;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod tail;

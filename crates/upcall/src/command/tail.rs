@@ -1,22 +1,25 @@
-//! `upcall tail`: shows events as they reach the journal.
+//! `upcall tail`: shows events as they reach the bus.
 
 use std::io::{ErrorKind, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use upcall_bus_journal::{Reader, StoredEvent, Tail};
-use upcall_event::SubjectFilter;
+use upcall_bus::Archive;
+use upcall_bus_journal::{Reader, Tail};
+use upcall_bus_nats::NatsBus;
+use upcall_event::{Event, SubjectFilter};
 
-use crate::config::{Config, JOURNAL_FOLDER};
+use super::operated::{self, NO_JOURNAL, Named};
+use crate::runtime;
 use crate::terminal::printable;
 
-/// Show events as they reach the journal
+/// Show events as they reach the bus
 ///
-/// Shows the last events and follows the journal, also while `upcall serve` or `upcall dev` writes it. It reads only:
-/// no consumer notices.
+/// Shows the last events and follows the bus, be it a journal, also while `upcall serve` or `upcall dev` writes it, or
+/// NATS. It reads only: no consumer notices.
 ///
 /// Examples:
 ///   upcall tail                                     # the journal in ./upcall-data
@@ -25,12 +28,8 @@ use crate::terminal::printable;
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
-    /// The configuration file that names the journal
-    #[arg(short, long, value_name = "FILE", conflicts_with = "journal")]
-    config: Option<PathBuf>,
-    /// The journal's folder
-    #[arg(short, long, value_name = "FOLDER", default_value = JOURNAL_FOLDER)]
-    journal: PathBuf,
+    #[command(flatten)]
+    bus: operated::BusArguments,
     /// The subjects to show; `*` is one token, a final `>` one or more
     #[arg(long, default_value = ">")]
     filter: SubjectFilter,
@@ -47,35 +46,74 @@ pub(crate) struct Arguments {
 
 /// How many events are read at once.
 const PAGE: usize = 256;
-/// How long one look for news lasts. Ctrl-C ends it at once.
+/// How long one look into the journal for news lasts. Ctrl-C ends it at once.
 const WAIT: Duration = Duration::from_secs(3600);
+/// How often NATS is asked for news: quick to the eye, and next to no work.
+const POLL: Duration = Duration::from_millis(200);
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let folder = match &arguments.config {
-        Some(file) => Config::load(file)?.bus.journal.context("the configuration names no journal")?.folder,
-        None => arguments.journal.clone(),
-    };
-    let reader = Reader::open(&folder).context("start `upcall dev` or `upcall serve` first, or name its journal")?;
+    match arguments.bus.named()? {
+        Named::Journal(folder) => of_journal(arguments, &folder)?,
+        Named::Nats(nats) => runtime::block_on(async {
+            let bus = operated::connect(&nats, arguments.bus.wait).await?;
+            of_nats(arguments, &bus).await
+        })?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_journal(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
+    let reader = Reader::open(folder).context(NO_JOURNAL)?;
     let after = reader.last_sequence()?.saturating_sub(arguments.last);
     let mut tail = Tail::new(reader, after, arguments.filter.clone());
-    let mut out = std::io::stdout().lock();
-    let colour = out.is_terminal();
     loop {
         let events = tail.next(PAGE, if arguments.no_follow { Duration::ZERO } else { WAIT })?;
-        if events.is_empty() && arguments.no_follow {
-            return Ok(ExitCode::SUCCESS);
-        }
-        let written = events.iter().try_for_each(|event| show(&mut out, event, arguments.json, colour));
-        match written.and_then(|()| out.flush()) {
-            // Whoever read has seen enough, as `head` does.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
-            result => result?,
+        let is_end = events.is_empty() && arguments.no_follow;
+        if is_end || !show_all(arguments, events.iter().map(|stored| &stored.event))? {
+            return Ok(());
         }
     }
 }
 
-fn show(out: &mut impl Write, stored: &StoredEvent, json: bool, colour: bool) -> std::io::Result<()> {
-    let event = &stored.event;
+async fn of_nats(arguments: &Arguments, bus: &NatsBus) -> anyhow::Result<()> {
+    let mut after = bus.last_sequence().await?.saturating_sub(arguments.last);
+    loop {
+        let page = match bus.events(after, &arguments.filter, PAGE).await {
+            Ok(page) => page,
+            // The servers may be choosing a leader, or come back.
+            Err(error) if !arguments.no_follow => {
+                eprintln!("upcall: {:#}; going on as soon as that is over", anyhow::Error::new(error));
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let is_end = page.end && arguments.no_follow;
+        after = page.scanned;
+        if !show_all(arguments, page.events.iter().map(|stored| &stored.event))? || is_end {
+            return Ok(());
+        }
+        while page.end && bus.last_sequence().await.is_ok_and(|last| last <= after) {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// How soon NATS is asked again that could not be.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// False if whoever reads has seen enough, as `head` does.
+fn show_all<'e>(arguments: &Arguments, mut events: impl Iterator<Item = &'e Event>) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let colour = out.is_terminal();
+    let written = events.try_for_each(|event| show(&mut out, event, arguments.json, colour));
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        result => Ok(result.map(|()| true)?),
+    }
+}
+
+fn show(out: &mut impl Write, event: &Event, json: bool, colour: bool) -> std::io::Result<()> {
     if json {
         out.write_all(&event.to_structured())?;
         return out.write_all(b"\n");

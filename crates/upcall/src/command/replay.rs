@@ -1,0 +1,205 @@
+//! `upcall replay`: gives past events to one consumer again.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use jiff::Timestamp;
+use upcall_bus::{Archive, ConsumerName, StoredEvent};
+use upcall_event::SubjectFilter;
+
+use super::glob::Glob;
+use super::moment::Moment;
+use super::operated;
+use super::progress::Progress;
+use crate::{runtime, signals};
+
+/// Give past events to one consumer again
+///
+/// For a consumer whose effects were lost, or that has learnt something new. The events come to that consumer only,
+/// beside its other events; those that its own filter does not select are left out. They go by the time at which the bus
+/// stored them, and reach back as far as the bus keeps events.
+///
+/// A replay never makes a second effect in a sink that goes by the event's id, as the SQL sink does: what is in its
+/// table stays as it is. So to fill a table anew, remove the ids from its table of applied events, too.
+///
+/// An interrupted replay goes on when the same command is repeated: it has a name, made of its arguments or given by
+/// --name, and what was given under a name is not given under it once more. To give it all again, give it another name.
+///
+/// Examples:
+///   upcall replay -c upcall.toml --consumer catalog --since 2h
+///   upcall replay --consumer catalog --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z --bucket photos
+///   upcall replay --consumer catalog --since 7d --object 'avatars/*.png' --dry-run
+///
+/// Exit status: 0 if everything was given, 1 if not: the message says how to go on.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// Who gets the events
+    #[arg(long, value_name = "NAME")]
+    consumer: ConsumerName,
+    /// Events that were stored at or after this: RFC 3339, or an age such as 2h
+    #[arg(long, value_name = "TIME")]
+    since: Moment,
+    /// Events that were stored before this; by default now
+    #[arg(long, value_name = "TIME")]
+    until: Option<Moment>,
+    /// Events of this bucket
+    #[arg(long, value_name = "BUCKET")]
+    bucket: Option<String>,
+    /// Events on these subjects; `*` is one token, a final `>` one or more
+    #[arg(long, value_name = "SUBJECT")]
+    filter: Option<SubjectFilter>,
+    /// Events of these objects; `*` is any text, also with slashes, `?` one character
+    #[arg(long, value_name = "PATTERN")]
+    object: Option<Glob>,
+    /// What the replay is called, to be resumed under
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only count the events
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    bus: operated::BusArguments,
+}
+
+/// How many events are read and given at once.
+const PAGE: usize = 500;
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    runtime::block_on(async {
+        let bus = arguments.bus.open().await?;
+        let filters = bus.filters_of(&arguments.consumer).await?;
+        let replay = Replay::new(arguments, &*bus.archive(), filters).await?;
+        replay.run(&*bus.archive()).await
+    })
+}
+
+/// A range of events for a consumer.
+struct Replay<'a> {
+    arguments: &'a Arguments,
+    name: String,
+    since: Timestamp,
+    until: Timestamp,
+    /// The sequences: after this one, up to that one.
+    after: u64,
+    last: u64,
+    /// What the consumer reads by.
+    filters: Vec<SubjectFilter>,
+}
+
+impl<'a> Replay<'a> {
+    async fn new(arguments: &'a Arguments, archive: &dyn Archive, filters: Vec<SubjectFilter>) -> anyhow::Result<Self> {
+        let now = Timestamp::now();
+        let since = arguments.since.from(now)?;
+        let until = arguments.until.as_ref().map_or(Ok(now), |until| until.from(now))?;
+        if since >= until {
+            bail!("--since {since} is not before --until {until}");
+        }
+        let after = archive.sequence_before(since).await?;
+        let last = match &arguments.until {
+            Some(_) => archive.sequence_before(until).await?,
+            // The bus's clock may be another than ours.
+            None => archive.last_sequence().await?,
+        };
+        let name = arguments.name.clone().unwrap_or_else(|| arguments.default_name());
+        Ok(Self { arguments, name, since, until, after, last, filters })
+    }
+
+    async fn run(&self, archive: &dyn Archive) -> anyhow::Result<ExitCode> {
+        let Self { arguments: Arguments { consumer, dry_run, .. }, name, since, until, .. } = self;
+        if !dry_run {
+            eprintln!(
+                "Giving {consumer} what was stored from {since:.0} until {until:.0}; the replay is called {name:?}."
+            );
+        }
+        let stop = signals::shutdown()?;
+        let mut progress = Progress::new();
+        let (mut at, mut count) = (self.after, 0);
+        let mut outcome = Ok(());
+        while at < self.last && outcome.is_ok() {
+            if *stop.borrow() {
+                outcome = Err(anyhow::anyhow!("interrupted"));
+                break;
+            }
+            outcome = self.step(archive, &mut at, &mut count).await;
+            let part = (at - self.after) as f64 / (self.last - self.after).max(1) as f64;
+            progress.tell(part, count, if *dry_run { "events found" } else { "events given" });
+        }
+        progress.end();
+        outcome.with_context(|| match dry_run {
+            true => "the events could not be counted".to_owned(),
+            false => format!("{count} events were given; to go on: {}", self.command()),
+        })?;
+        if *dry_run {
+            println!("{count} events would be given to {consumer}.");
+        } else {
+            println!("{count} events were given to {consumer}, but for those that it was given as {name:?} before.");
+            if count > 0 {
+                println!("To give them once more, repeat this with another --name. {}", UNDO);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads some events, and gives those that are wanted.
+    async fn step(&self, archive: &dyn Archive, at: &mut u64, count: &mut u64) -> anyhow::Result<()> {
+        let page = archive.events(*at, self.read_by(), PAGE).await.context("the events can't be read")?;
+        let wanted: Vec<StoredEvent> = page.events.into_iter().filter(|stored| self.wants(stored)).collect();
+        if !self.arguments.dry_run && !wanted.is_empty() {
+            let given = archive.redeliver(&self.arguments.consumer, &self.name, &wanted).await;
+            given.context("the events can't be given")?;
+        }
+        *count += wanted.len() as u64;
+        *at = if page.end { self.last } else { page.scanned.min(self.last) };
+        Ok(())
+    }
+
+    /// The filter that the bus is asked with.
+    fn read_by(&self) -> &SubjectFilter {
+        static EVERYTHING: std::sync::LazyLock<SubjectFilter> = std::sync::LazyLock::new(SubjectFilter::default);
+        match (&self.arguments.filter, &self.filters[..]) {
+            (Some(filter), _) | (None, [filter]) => filter,
+            _ => &EVERYTHING,
+        }
+    }
+
+    fn wants(&self, stored: &StoredEvent) -> bool {
+        let data = &stored.event.data;
+        let Arguments { filter, bucket, object, .. } = self.arguments;
+        (self.after + 1..=self.last).contains(&stored.sequence)
+            && self.filters.iter().any(|filter| filter.matches(&stored.subject))
+            && filter.as_ref().is_none_or(|filter| filter.matches(&stored.subject))
+            && bucket.as_ref().is_none_or(|bucket| *bucket == data.bucket)
+            && object.as_ref().is_none_or(|object| object.matches(&data.object))
+    }
+
+    /// The command that goes on, with ages as times: they would mean something else later.
+    fn command(&self) -> String {
+        let mut command = format!("the same command with --since {} --name '{}'", self.since, self.name);
+        if self.arguments.until.is_some() {
+            command.push_str(&format!(" --until {}", self.until));
+        }
+        command
+    }
+}
+
+/// What can't be taken back, and why it need not be.
+const UNDO: &str = "There is nothing to undo: an event that was applied already changes nothing in a sink that goes by \
+                    its id.";
+
+impl Arguments {
+    /// The replay's name, the same for the same arguments.
+    fn default_name(&self) -> String {
+        let parts = [
+            ("since", Some(self.since.text())),
+            ("until", self.until.as_ref().map(Moment::text)),
+            ("bucket", self.bucket.as_deref()),
+            ("filter", self.filter.as_ref().map(SubjectFilter::as_str)),
+            ("object", self.object.as_ref().map(Glob::text)),
+        ];
+        let parts: Vec<String> =
+            parts.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
+        parts.join(" ")
+    }
+}
