@@ -4,4 +4,5 @@ mod auth;
 mod conformance;
 mod examine;
 mod harness;
+mod relay;
 mod service;

@@ -69,12 +69,17 @@ impl Ledger {
     }
 }
 
-/// Asks the stream's leader whether it still holds a checkpoint.
-pub(crate) async fn verify(bus: &NatsBus, checkpoint: &Checkpoint) -> Result<Verdict, ArchiveError> {
+/// Asks the stream's leader whether it still holds a checkpoint, and how many events are missing in the stream's midst.
+pub(crate) async fn verify(bus: &NatsBus, checkpoint: &Checkpoint) -> Result<(Verdict, u64), ArchiveError> {
     let state = bus.stream_state().await?;
-    if let Some(verdict) = judge(checkpoint, &state) {
-        return Ok(verdict);
-    }
+    let verdict = match judge(checkpoint, &state) {
+        Some(verdict) => verdict,
+        None => look_at(bus, checkpoint).await?,
+    };
+    Ok((verdict, state.deleted))
+}
+
+async fn look_at(bus: &NatsBus, checkpoint: &Checkpoint) -> Result<Verdict, ArchiveError> {
     match bus.id_at(checkpoint.stream).await? {
         Some(id) if id == checkpoint.id.to_string() => Ok(Verdict::Held),
         Some(id) => Ok(lost(format!(

@@ -28,6 +28,7 @@ mod aside;
 mod breaker;
 mod checkpoint;
 mod doubt;
+mod look;
 mod memory;
 mod options;
 mod pipeline;

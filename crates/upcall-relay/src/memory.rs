@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
+use upcall_event::EventId;
 
 use crate::checkpoint::Checkpoint;
 
@@ -19,6 +20,8 @@ const TEMPORARY: &str = "relay.json.new";
 pub(crate) struct Memory {
     /// How far the stream has acknowledged.
     pub(crate) acked: Option<Checkpoint>,
+    /// The event that the journal has there: another is another journal.
+    pub(crate) event: Option<EventId>,
     /// No event of the journal after this one was ever sent.
     pub(crate) sent_up_to: u64,
     /// Copies of events after the acknowledged ones are behind this sequence of the stream, and not older than this

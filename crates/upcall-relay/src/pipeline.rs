@@ -1,29 +1,24 @@
 //! One pass over the backlog: events on their way to the stream, until something goes wrong.
 
+mod watch;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use tracing::error;
-use upcall_bus::{ArchiveError, PublishError, PublishErrorKind, error_chain};
+use upcall_bus::{PublishError, PublishErrorKind, error_chain};
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::{Ack, Link, Outbox};
 use upcall_event::{BinaryEvent, EventId, Subject};
 
 use crate::aside;
-use crate::checkpoint::{Checkpoint, Verdict, verify};
 use crate::doubt::{Advice, Moment};
 use crate::relay::End;
-use crate::worker::{TICK, Worker, blocking};
+use crate::worker::{TICK, Worker, asked, blocking};
 
-/// How often a checkpoint is made, and progress written down.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// How often the newest acknowledgement is compared with what the stream holds, while nothing else is.
-const VERIFY_EVERY: Duration = Duration::from_secs(5);
-/// How often events that were set aside are offered again.
-const OFFER_EVERY: Duration = Duration::from_secs(60);
 /// How long acknowledgements are waited for at the end.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
@@ -37,17 +32,16 @@ struct Pipeline {
     ready: VecDeque<RawEvent>,
     /// The last event that was read.
     read: u64,
-    verifying: Option<JoinHandle<Verified>>,
+    verifying: Option<JoinHandle<watch::Verified>>,
     verified: Instant,
     closed: Instant,
     offering: Option<JoinHandle<u64>>,
     offered: Instant,
+    /// Which connection this is.
+    generation: u64,
     /// When it was asked to stop.
     stopping: Option<Instant>,
 }
-
-/// A checkpoint, whether it may leave the journal then, and what the stream says of it.
-type Verified = (Checkpoint, bool, Result<Verdict, ArchiveError>);
 
 struct Sent {
     journal: u64,
@@ -82,9 +76,10 @@ impl Worker {
             closed: now,
             offering,
             offered: now,
+            generation,
             stopping: None,
         };
-        match pipeline.run(self, &mut link, generation).await {
+        match pipeline.run(self, &mut link).await {
             Ok(()) => End::Stopped,
             Err(why) => End::Failed(why),
         }
@@ -92,7 +87,7 @@ impl Worker {
 
     /// Waits for a connection, and compares what the stream holds with what it has acknowledged. That it answers also
     /// means that nothing which was sent before is still on its way.
-    async fn begin(&mut self, link: &mut watch::Receiver<Link>) -> Result<(Outbox, u64), End> {
+    async fn begin(&mut self, link: &mut Receiver<Link>) -> Result<(Outbox, u64), End> {
         if !self.bus.is_connected() {
             self.failed(&self.bus.fault().unwrap_or_default()).await;
         }
@@ -109,18 +104,17 @@ impl Worker {
 }
 
 impl Pipeline {
-    async fn run(
-        &mut self,
-        worker: &mut Worker,
-        link: &mut watch::Receiver<Link>,
-        generation: u64,
-    ) -> Result<(), String> {
+    async fn run(&mut self, worker: &mut Worker, link: &mut Receiver<Link>) -> Result<(), String> {
         let mut stopped = worker.stopped.clone();
         let mut tick = tokio::time::interval(TICK);
         loop {
+            while let Some(answer) = self.outbox.answer().now_or_never() {
+                self.answered(worker, answer.ok_or("the bus is closed")?).await?;
+            }
+            self.settle(worker);
             let (connected, is_same) = {
                 let link = link.borrow_and_update();
-                (link.connected, link.generation == generation)
+                (link.connected, link.generation == self.generation)
             };
             if !connected || !is_same {
                 return Err("the connection to NATS was interrupted".to_owned());
@@ -132,19 +126,12 @@ impl Pipeline {
             } else if self.has_room(worker) {
                 tokio::select! {
                     filled = self.fill(worker) => filled?,
-                    _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                    () = asked(&mut stopped) => return Ok(()),
                 }
             }
             let waits = self.stopping.is_none() && self.ready.is_empty() && self.has_room(worker);
             tokio::select! {
-                answer = self.outbox.answer() => {
-                    let answer = answer.ok_or("the bus is closed")?;
-                    self.answered(worker, answer).await?;
-                    while let Some(answer) = self.outbox.answer().now_or_never() {
-                        self.answered(worker, answer.ok_or("the bus is closed")?).await?;
-                    }
-                    self.settle(worker);
-                }
+                answer = self.outbox.answer() => self.answered(worker, answer.ok_or("the bus is closed")?).await?,
                 () = worker.backlog.grown(self.read), if waits => {
                     if worker.backlog.last() <= self.read {
                         return Err("the journal is closed".to_owned());
@@ -152,7 +139,7 @@ impl Pipeline {
                 }
                 _ = tick.tick() => self.tick(worker).await?,
                 changed = link.changed() => changed.map_err(|_| "the bus is closed")?,
-                _ = stopped.wait_for(|stopped| *stopped), if self.stopping.is_none() => {
+                () = asked(&mut stopped), if self.stopping.is_none() => {
                     self.stopping = Some(Instant::now());
                 }
             }
@@ -267,69 +254,6 @@ impl Pipeline {
             }
             self.sent.pop_front();
             self.base += 1;
-        }
-    }
-
-    async fn tick(&mut self, worker: &mut Worker) -> Result<(), String> {
-        let late = self.sent.front().is_some_and(|sent| sent.at.elapsed() > worker.options.ack_timeout);
-        if late {
-            return Err("NATS does not acknowledge events in time".to_owned());
-        }
-        if self.closed.elapsed() >= CHECKPOINT_EVERY {
-            self.closed = Instant::now();
-            worker.ledger.close();
-            worker.note_progress().await?;
-        }
-        self.verify(worker).await?;
-        self.offer(worker).await;
-        let oldest = self.sent.front().map(|sent| sent.stored_at_ms);
-        let oldest = oldest.or(self.ready.front().map(|event| event.stored_at_ms));
-        if oldest.is_none() && worker.backlog.last() <= worker.acked {
-            worker.status.fault = None;
-        }
-        worker.report(oldest);
-        Ok(())
-    }
-
-    /// Compares checkpoints with what the stream holds, and releases those that it has held for long enough.
-    async fn verify(&mut self, worker: &mut Worker) -> Result<(), String> {
-        if self.verifying.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(Ok((checkpoint, is_due, verdict))) = self.verifying.take().and_then(JoinHandle::now_or_never)
-        {
-            match verdict {
-                Ok(Verdict::Held) if is_due => worker.release(checkpoint.journal).await?,
-                Ok(Verdict::Held) => {}
-                Ok(Verdict::Lost(why)) => {
-                    worker.lost(&why);
-                    return Err(format!("NATS has lost events that it had acknowledged: {why}"));
-                }
-                // To be asked again, or the connection is gone.
-                Err(error) => tracing::debug!(error = error_chain(&error), "the stream can't be asked"),
-            }
-        }
-        if self.verifying.is_none() {
-            let due = worker.ledger.due(worker.options.sync_hold, Instant::now());
-            let newest = || worker.ledger.newest().filter(|_| self.verified.elapsed() >= VERIFY_EVERY);
-            if let Some(checkpoint) = due.or_else(newest) {
-                let bus = worker.bus.clone();
-                self.verified = Instant::now();
-                self.verifying = Some(tokio::spawn(async move {
-                    let verdict = verify(&bus, &checkpoint).await;
-                    (checkpoint, due.is_some(), verdict)
-                }));
-            }
-        }
-        Ok(())
-    }
-
-    /// Offers what was set aside again, now and then.
-    async fn offer(&mut self, worker: &mut Worker) {
-        if let Some(offering) = self.offering.take_if(|offering| offering.is_finished()) {
-            worker.status.set_aside = offering.await.unwrap_or(worker.status.set_aside);
-        }
-        if self.offering.is_none() && self.offered.elapsed() >= OFFER_EVERY {
-            self.offered = Instant::now();
-            self.offering = Some(tokio::spawn(aside::offer(worker.aside.clone(), worker.bus.clone())));
         }
     }
 }

@@ -9,8 +9,8 @@ use tracing::{info, warn};
 use upcall_bus_journal::Backlog;
 use upcall_bus_nats::NatsBus;
 
-use crate::worker::Worker;
-use crate::{Options, RelayHandle};
+use crate::worker::{Worker, asked};
+use crate::{Options, RelayHandle, RelayStatus};
 
 /// How soon it begins again after a first failure, and at the latest after many: a server that is back should not wait.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -36,7 +36,10 @@ impl Relay {
     /// A relay from this backlog to this bus. It does nothing until it is run.
     #[must_use]
     pub fn new(backlog: Backlog, bus: NatsBus, options: Options) -> Self {
-        Self { backlog, bus, options, handle: RelayHandle::default() }
+        let handle = RelayHandle::default();
+        let waits = backlog.last().saturating_sub(backlog.floor());
+        handle.report(&RelayStatus { connected: bus.is_connected(), backlog: waits, ..RelayStatus::default() }, None);
+        Self { backlog, bus, options, handle }
     }
 
     /// What tells how it is doing.
@@ -81,7 +84,7 @@ impl Relay {
             }
             tokio::select! {
                 () = sleep(pause) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => break,
+                () = asked(&mut stopped) => break,
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }

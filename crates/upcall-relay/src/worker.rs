@@ -1,24 +1,21 @@
 //! What a relay knows between its passes over the backlog.
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
-use tracing::{error, info};
-use upcall_bus::{Archive, error_chain};
+use tracing::error;
+use upcall_bus::error_chain;
 use upcall_bus_journal::{Backlog, RawEvent};
 use upcall_bus_nats::{NatsBus, StreamState};
+use upcall_event::EventId;
 
 use crate::aside::Aside;
 use crate::checkpoint::{Checkpoint, Ledger, Verdict, verify};
-use crate::doubt::{Doubt, From, Moment};
+use crate::doubt::{Doubt, Moment};
 use crate::memory::{Memory, Store};
 use crate::relay::End;
 use crate::{Options, RelayHandle, RelayStatus};
 
-/// How many ids a look has in memory: some 10 MB.
-const LOOK_MAX: usize = 262_144;
 /// How far ahead it is written down that events were sent: every few seconds at the highest rate, since that is synced.
 const CLAIM: u64 = 262_144;
 /// How many events are read from the journal at a time.
@@ -47,8 +44,11 @@ pub(crate) struct Worker {
     handle: RelayHandle,
     store: Store,
     saved: Memory,
-    /// What was remembered is to be compared with the stream before it is relied on.
+    /// The newest event that was ever acknowledged.
     acked_ever: u64,
+    /// What is known about `acked`: where the stream has it, and which event it is.
+    newest: Option<(Checkpoint, EventId)>,
+    /// How many events were missing in the midst of the stream, and on which connection that was asked.
     deleted: Option<(u64, u64)>,
 }
 
@@ -74,6 +74,7 @@ impl Worker {
             stream: None,
             saved: Memory::default(),
             acked_ever: floor,
+            newest: None,
             deleted: None,
             backlog,
             bus,
@@ -99,39 +100,42 @@ impl Worker {
     /// Goes on where an earlier life was, if what it has written down belongs to this journal.
     async fn remember(&mut self, memory: Memory) {
         let (floor, last) = (self.backlog.floor(), self.backlog.last());
-        let mut acked = memory.acked.filter(|acked| (floor..=last).contains(&acked.journal));
-        if let Some(at) = acked.filter(|at| at.stream != 0) {
-            let event = self.backlog.read(at.journal.saturating_sub(1), 1).await.unwrap_or_default();
-            acked = acked.filter(|_| event.first().is_some_and(|event| event.sequence == at.journal));
-        }
-        match acked {
-            Some(acked) => {
+        let acked = memory.acked.filter(|acked| (floor.max(1)..=last).contains(&acked.journal));
+        let event = match acked {
+            Some(acked) => self.backlog.read(acked.journal - 1, 1).await.unwrap_or_default().pop(),
+            None => None,
+        };
+        match acked.zip(event) {
+            Some((acked, event)) if event.sequence == acked.journal && Some(event.id) == memory.event => {
                 // What is stored from now on was sent by nobody.
                 let sent = memory.sent_up_to.min(last);
                 self.doubt.suspect(sent);
                 if let Some(after) = memory.after {
                     self.doubt.remember(acked.journal + 1, sent, after);
                 }
-                self.ledger.note(acked, Instant::now());
+                if acked.journal > floor {
+                    self.ledger.note(acked, Instant::now());
+                }
                 (self.acked, self.acked_ever) = (acked.journal, acked.journal);
+                self.newest = Some((acked, event.id));
                 self.saved = memory;
             }
-            None => self.doubt.suspect(last),
+            // It says nothing about this journal, or is too old.
+            _ => self.doubt.suspect(last),
         }
     }
 
     /// Takes note that the stream has acknowledged all events up to one of the journal, which it holds at a sequence.
-    pub(crate) fn acknowledged(&mut self, journal: u64, stream: Option<u64>, event: upcall_event::EventId) {
+    pub(crate) fn acknowledged(&mut self, journal: u64, stream: Option<u64>, event: EventId) {
         let Some(state) = &self.stream else { return };
-        let previous = self.ledger.newest().filter(|_| stream.is_none());
-        let checkpoint = match (stream, previous) {
+        let checkpoint = match (stream, self.newest) {
             (Some(stream), _) => Checkpoint { journal, stream, id: event, created: state.created },
             // Not in the stream, but the one before is.
-            (None, Some(previous)) => Checkpoint { journal, ..previous },
+            (None, Some((previous, _))) => Checkpoint { journal, ..previous },
             (None, None) => Checkpoint { journal, stream: 0, id: event, created: state.created },
         };
         self.ledger.note(checkpoint, Instant::now());
-        self.acked = journal;
+        (self.acked, self.newest) = (journal, Some((checkpoint, event)));
         self.status.relayed += journal.saturating_sub(self.acked_ever);
         self.acked_ever = self.acked_ever.max(journal);
         self.doubt.acknowledged(journal);
@@ -141,7 +145,7 @@ impl Worker {
     /// Compares the newest acknowledgement with what the stream holds, and goes back to the floor if that is less.
     pub(crate) async fn compare(&mut self, state: StreamState) -> Result<(), String> {
         if let Some(newest) = self.ledger.newest() {
-            let verdict = verify(&self.bus, &newest).await.map_err(|error| error_chain(&error))?;
+            let verdict = verify(&self.bus, &newest).await.map_err(|error| error_chain(&error))?.0;
             let holes = self.deleted.map_or(0, |(_, deleted)| state.deleted.saturating_sub(deleted));
             if let Verdict::Lost(why) = verdict {
                 self.lost(&why);
@@ -149,11 +153,16 @@ impl Worker {
                 self.lost(&format!("{holes} events in the midst of the stream are not there any more"));
             }
         }
-        self.deleted = Some((self.generation(), state.deleted));
+        self.note_deleted(state.deleted);
         self.recognised = state.duplicate_window - state.duplicate_window / 4;
         self.stream_last = state.last;
         self.stream = Some(state);
         Ok(())
+    }
+
+    /// Takes note of how many events are missing in the midst of the stream, as operators may remove some.
+    pub(crate) fn note_deleted(&mut self, deleted: u64) {
+        self.deleted = Some((self.generation(), deleted));
     }
 
     /// The server has come back with less than it had acknowledged: all that the journal holds is to be sent again.
@@ -167,7 +176,7 @@ impl Worker {
         self.status.losses += 1;
         self.ledger.clear();
         self.doubt.lost();
-        self.acked = floor;
+        (self.acked, self.newest) = (floor, None);
     }
 
     /// Lets what the stream has held for long enough leave the journal.
@@ -196,7 +205,8 @@ impl Worker {
     fn memory(&self) -> Memory {
         let unsent = || (self.doubt.tried() <= self.acked).then(|| (self.stream_last, Moment::now().wall_ms()));
         Memory {
-            acked: self.ledger.newest(),
+            acked: self.newest.map(|(checkpoint, _)| checkpoint),
+            event: self.newest.map(|(_, event)| event),
             sent_up_to: self.saved.sent_up_to.max(self.doubt.tried()),
             after: self.doubt.known_after(self.acked).or_else(unsent),
         }
@@ -213,41 +223,6 @@ impl Worker {
     /// Reads the next events of the journal.
     pub(crate) async fn read(&mut self, after: u64) -> Result<Vec<RawEvent>, String> {
         self.backlog.read(after, READ_MAX).await.map_err(|error| error_chain(&error))
-    }
-
-    /// Finds out which of the events from `first` on are in the stream, as many as memory allows.
-    pub(crate) async fn look(&mut self, first: &RawEvent) -> Result<(), String> {
-        let since = Moment::now();
-        let (event, first) = (first, first.sequence);
-        let end = if self.options.spilled { self.backlog.last() } else { self.doubt.tried() };
-        let (mut wanted, mut last) = (HashMap::new(), first.saturating_sub(1));
-        while last < end && wanted.len() < LOOK_MAX {
-            let events = self.read(last).await?;
-            let Some(newest) = events.last() else { break };
-            last = newest.sequence;
-            wanted.extend(events.iter().filter(|event| event.sequence <= end).map(|event| (event.id, event.sequence)));
-        }
-        let last = last.min(end).max(first);
-        let asked = wanted.len();
-        let after = match self.doubt.earliest(event, last) {
-            From::Sequence(after) => after,
-            From::Time(moment) => {
-                let behind = self.stream.as_ref().map_or(SignedDuration::ZERO, |state| clock_ahead(state.now));
-                let moment = moment.checked_sub(behind).unwrap_or(moment);
-                self.bus.sequence_before(moment).await.map_err(|error| error_chain(&error))?
-            }
-        };
-        let mut scan = self.bus.scan_ids(after).await.map_err(|error| error_chain(&error))?;
-        let mut found = BTreeMap::new();
-        while !wanted.is_empty() {
-            let Some((stream, id)) = scan.next().await.map_err(|error| error_chain(&error))? else { break };
-            if let Some(journal) = id.and_then(|id| wanted.remove(&id)) {
-                found.insert(journal, stream);
-            }
-        }
-        info!(events = asked, found = found.len(), after, "looked in the stream for events that may be there already");
-        self.doubt.looked(first, last, found, scan.last(), since);
-        Ok(())
     }
 
     /// Tells how it is going.
@@ -274,7 +249,7 @@ impl Worker {
         tokio::pin!(for_what);
         loop {
             tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return Err(End::Stopped),
+                () = asked(&mut stopped) => return Err(End::Stopped),
                 done = &mut for_what => return Ok(done),
                 _ = tick.tick() => {
                     let first = self.backlog.read(self.acked, 1).await.ok();
@@ -292,14 +267,15 @@ impl Worker {
         self.report(None);
     }
 
-    fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.bus.link().borrow().generation
     }
 }
 
-/// How far our clock is ahead of the server's; nothing where it is behind.
-fn clock_ahead(server: Timestamp) -> SignedDuration {
-    Timestamp::now().duration_since(server).max(SignedDuration::ZERO)
+/// Returns once the relay is asked to stop.
+pub(crate) async fn asked(stopped: &mut watch::Receiver<bool>) {
+    // Nobody is left to ask only where the relay's own future is gone.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// Runs what reads or writes files.

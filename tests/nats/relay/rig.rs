@@ -1,0 +1,210 @@
+//! A server, a journal, and a relay between them.
+
+use std::ops::Range;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use async_nats::jetstream::stream::Config;
+use futures_util::future::join_all;
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use upcall_bus::conformance::message;
+use upcall_bus::{Deadline, Publisher, Receipt};
+use upcall_bus_journal::{Journal, Options as JournalOptions};
+use upcall_bus_nats::{NatsBus, Options};
+use upcall_event::EventId;
+use upcall_relay::{Options as RelayOptions, Relay, RelayHandle, RelayStatus};
+use upcall_tests::executable::PATIENCE;
+use upcall_tests::nats::NatsServer;
+
+/// For how long the stream recognises an id: short, so that a test can outwait it.
+pub(super) const WINDOW: Duration = Duration::from_secs(1);
+/// The consumer of the journal that the relay is.
+const NAME: &str = "relay";
+
+pub(super) struct Setup {
+    pub(super) sync_hold: Duration,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) spilled: bool,
+}
+
+impl Default for Setup {
+    /// Nothing leaves the journal.
+    fn default() -> Self {
+        Self { sync_hold: Duration::from_secs(3_600), size_bytes: None, spilled: false }
+    }
+}
+
+pub(super) struct Rig {
+    pub(super) server: NatsServer,
+    pub(super) bus: NatsBus,
+    pub(super) journal: Journal,
+    setup: Setup,
+    folder: TempDir,
+    relay: Option<Running>,
+}
+
+struct Running {
+    handle: RelayHandle,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Rig {
+    pub(super) async fn new(setup: Setup) -> Self {
+        let server = NatsServer::start();
+        let mut options = Options::new(server.url());
+        options.streams.duplicate_window = WINDOW;
+        options.streams.size_bytes = setup.size_bytes;
+        let bus = NatsBus::connect(options).await.unwrap();
+        within("a connection", bus.link().wait_for(|link| link.connected)).await.unwrap();
+        bus.provision(&[]).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(JournalOptions::new(folder.path())).unwrap();
+        Self { server, bus, journal, setup, folder, relay: None }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Stores events in the journal, in order.
+    pub(super) async fn store(&self, numbers: Range<u64>) {
+        let numbers: Vec<u64> = numbers.collect();
+        for numbers in numbers.chunks(1_000) {
+            let publish = numbers.iter().map(|n| self.journal.publish(message(*n), Deadline::after(PATIENCE)));
+            for receipt in join_all(publish).await {
+                assert_eq!(receipt.unwrap(), Receipt::Stored);
+            }
+        }
+    }
+
+    pub(super) async fn store_large(&self, number: u64) {
+        let mut message = message(number);
+        message.event.data.vars.insert("large".to_owned(), "x".repeat(10_000));
+        self.journal.publish(message, Deadline::after(PATIENCE)).await.unwrap();
+    }
+
+    /// Runs a relay.
+    pub(super) async fn relay(&mut self) {
+        assert!(self.relay.is_none());
+        let open = async {
+            loop {
+                // The one before may still be giving its name back.
+                if let Ok(backlog) = self.journal.backlog(&NAME.parse().unwrap()).await {
+                    break backlog;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let backlog = within("the backlog", open).await;
+        let mut options = RelayOptions::new(self.folder.path());
+        options.sync_hold = self.setup.sync_hold;
+        options.spilled = self.setup.spilled;
+        options.ack_timeout = Duration::from_millis(500);
+        let relay = Relay::new(backlog, self.bus.clone(), options);
+        let (stop, stopped) = oneshot::channel();
+        let handle = relay.handle();
+        let task = tokio::spawn(relay.run(async {
+            let _ = stopped.await;
+        }));
+        self.relay = Some(Running { handle, stop, task });
+    }
+
+    pub(super) async fn stop_relay(&mut self) {
+        let Running { stop, task, .. } = self.relay.take().unwrap();
+        stop.send(()).unwrap();
+        within("the end of the relay", task).await.unwrap();
+    }
+
+    /// As when its process is killed; the journal is opened anew.
+    pub(super) async fn kill_relay(&mut self) {
+        let Running { task, .. } = self.relay.take().unwrap();
+        task.abort();
+        let _ = within("the end of the relay", task).await;
+        self.journal.close().await;
+        let open = async {
+            loop {
+                if let Ok(journal) = Journal::open(JournalOptions::new(self.folder.path())) {
+                    break journal;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        self.journal = within("the journal", open).await;
+    }
+
+    pub(super) fn status(&self) -> RelayStatus {
+        self.relay.as_ref().unwrap().handle.status()
+    }
+
+    pub(super) async fn wait(&self, what: &str, is_so: impl Fn(&RelayStatus) -> bool) {
+        let end = Instant::now() + PATIENCE;
+        while !is_so(&self.status()) {
+            assert!(Instant::now() < end, "{what}: never; {:?}", self.status());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        let status = self.journal.status().unwrap();
+        status.consumers.iter().find(|consumer| consumer.name == NAME).unwrap().floor
+    }
+
+    /// The ids in the stream, in their order.
+    pub(super) async fn stream(&self) -> Vec<EventId> {
+        let mut scan = self.bus.scan_ids(0).await.unwrap();
+        let mut ids = Vec::new();
+        while let Some((_, id)) = scan.next().await.unwrap() {
+            ids.push(id.expect("an id of ours"));
+        }
+        ids
+    }
+
+    /// Waits until the stream holds so many events.
+    pub(super) async fn wait_for_stream(&self, count: usize) {
+        let held = async {
+            while self.stream().await.len() < count {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        within("events in the stream", held).await;
+    }
+
+    pub(super) async fn assert_each_once(&self, numbers: Range<u64>) {
+        let (mut found, mut expected) = (self.stream().await, expected(numbers));
+        assert_eq!(found.len(), expected.len(), "some are missing, or there twice");
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert!(found == expected, "others than expected");
+    }
+
+    pub(super) fn jetstream(&self) -> jetstream::Context {
+        jetstream::new(self.bus.client().clone())
+    }
+
+    pub(super) async fn change_stream(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.jetstream().get_stream("UPCALL").await.unwrap().cached_info().config.clone();
+        change(&mut config);
+        self.jetstream().update_stream(config).await.unwrap();
+    }
+
+    pub(super) async fn wait_until_connected(&self) {
+        within("a connection", self.bus.link().wait_for(|link| link.connected)).await.unwrap();
+    }
+
+    pub(super) async fn wait_until_disconnected(&self) {
+        within("the connection's end", self.bus.link().wait_for(|link| !link.connected)).await.unwrap();
+    }
+}
+
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not in time"))
+}
+
+/// The ids of these events.
+pub(super) fn expected(numbers: Range<u64>) -> Vec<EventId> {
+    numbers.map(|number| message(number).event.id).collect()
+}
