@@ -36,7 +36,7 @@ const QUEUE_MAX: usize = 8_192;
 const IN_FLIGHT_MAX: usize = 2_048;
 const RETENTION_AGE: Duration = Duration::from_hours(7 * 24);
 const RETENTION_SIZE_BYTES: u64 = 10 << 30;
-/// A quarter of a year: long enough for somebody to come back and look.
+/// A month: long enough for somebody to come back and look.
 const DEAD_LETTER_AGE: Duration = Duration::from_hours(30 * 24);
 
 impl Options {

@@ -208,8 +208,8 @@ async fn dead_letters_and_replays_go_when_their_time_is_up() {
     journal.close().await;
     let db = Connection::open(folder.path().join("journal.db")).unwrap();
     let day: i64 = 24 * 60 * 60 * 1_000;
-    db.execute("UPDATE dead_letter SET died_at = died_at - ?1 WHERE sequence > 10", [91 * day]).unwrap();
-    db.execute("UPDATE dead_letter SET died_at = died_at - ?1 WHERE sequence <= 10", [89 * day]).unwrap();
+    db.execute("UPDATE dead_letter SET died_at = died_at - ?1 WHERE sequence > 10", [31 * day]).unwrap();
+    db.execute("UPDATE dead_letter SET died_at = died_at - ?1 WHERE sequence <= 10", [29 * day]).unwrap();
     db.execute("UPDATE replay SET given_at = given_at - ?1 WHERE name = 'old'", [31 * day]).unwrap();
     db.execute("UPDATE replay SET given_at = given_at - ?1 WHERE name = 'new'", [29 * day]).unwrap();
     drop(db);
