@@ -51,6 +51,14 @@ async fn main() -> anyhow::Result<()> {
         let count = reader.await??;
         println!("a consumer settled {count} events {:?} after the start", started.elapsed());
     }
+    let mut backlog = journal.backlog(&"relay".parse()?).await?;
+    let (mut read, mut after, started) = (0, backlog.floor(), Instant::now());
+    loop {
+        let events = backlog.read(after, BATCH).await?;
+        let Some(last) = events.last() else { break };
+        (read, after) = (read + events.len(), last.sequence);
+    }
+    println!("a relay reads {:.0} events/s", read as f64 / started.elapsed().as_secs_f64());
     let memory = std::fs::read_to_string("/proc/self/status")?;
     println!("{}", memory.lines().filter(|line| line.starts_with("VmHWM")).collect::<String>());
     let status = journal.status()?;
