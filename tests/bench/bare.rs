@@ -54,10 +54,10 @@ struct Bare {
 
 async fn store(State(bare): State<Arc<Bare>>, request: Request) -> Result<&'static str, StatusCode> {
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
-    // Ids are hashes: an index that were to grow at its end only would cost the journal less than half.
     let request_id = body.last_chunk::<24>().and_then(|id| str::from_utf8(id).ok()).ok_or(StatusCode::BAD_REQUEST)?;
     let mut message = bare.message.clone();
     message.event.id = EventId::from_request("examplebucket", &message.event.data.object, request_id);
+    message.event.data.request_id = Some(request_id.to_owned());
     let published = bare.journal.publish(message, Deadline::after(BUDGET)).await;
     published.map(|_| ANSWER).map_err(|_| StatusCode::SERVICE_UNAVAILABLE)
 }

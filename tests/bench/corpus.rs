@@ -14,6 +14,8 @@ use upcall_callback::{PrivateKey, Target};
 pub(crate) const PATH: &str = "/oss/bench";
 /// The URL that the callbacks name their key by. Nothing is fetched: the gateway is told the key.
 pub(crate) const KEY_URL: &str = "http://bench.invalid/key.pem";
+/// How many callbacks have a request id of the same second: about as many as one gateway answers.
+const CALLBACKS_A_SECOND: usize = 30_000;
 
 /// Signed callbacks and the key that they are signed with.
 pub(crate) struct Corpus {
@@ -25,7 +27,7 @@ pub(crate) struct Corpus {
 impl Corpus {
     /// Takes `count` callbacks out of a file in this folder, or signs them and writes it: signing takes long.
     pub(crate) fn load(folder: &Path, count: usize) -> anyhow::Result<Self> {
-        let (key_path, signatures_path) = (folder.join("key.pem"), folder.join("signatures.txt"));
+        let (key_path, signatures_path) = (folder.join("key.pem"), folder.join("signatures-2.txt"));
         let read = std::fs::read_to_string(&key_path).ok().zip(std::fs::read_to_string(&signatures_path).ok());
         if let Some((key, signatures)) = read {
             let signatures: Vec<String> = signatures.lines().take(count).map(str::to_owned).collect();
@@ -92,6 +94,11 @@ fn body(number: usize) -> String {
     )
 }
 
+/// As OSS makes them: the first 8 digits are the Unix time in seconds, the others look random (splitmix64).
 fn request_id(number: usize) -> String {
-    format!("5CF3E782{number:016X}")
+    let second = 0x5CF3_E782 + number / CALLBACKS_A_SECOND;
+    let mut mixed = (number as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    format!("{second:08X}{:016X}", mixed ^ (mixed >> 31))
 }

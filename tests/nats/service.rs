@@ -61,7 +61,7 @@ async fn the_services_api_says_no_with_an_error_code() {
         return;
     }
     let server = NatsServer::start();
-    for (code, veto) in [("403", true), ("499", true), ("500", false), ("none", false)] {
+    for (code, veto) in [("403", true), ("499", true), ("429", false), ("500", false), ("none", false)] {
         let bus = connect(&server).await;
         serve(&bus, &[("Nats-Service-Error-Code", code), ("Nats-Service-Error", "too large")], b"{}").await;
         let service = NatsService::new(bus.clone(), SUBJECT.parse().unwrap());
@@ -94,4 +94,19 @@ async fn a_service_that_is_silent_is_given_up_in_time() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(service.ask(&message(1).event, TIMEOUT).await.unwrap_err().kind, AskErrorKind::Unreachable);
+}
+
+#[tokio::test]
+async fn a_stream_that_answers_in_the_services_place_is_found_out() {
+    if nats::is_missing("streams that capture a service's subject") {
+        return;
+    }
+    let server = NatsServer::start();
+    let mut options = Options::new(server.url());
+    options.subjects = vec!["app.>".to_owned()];
+    let bus = NatsBus::connect(options).await.unwrap();
+    tokio::time::timeout(PATIENCE, bus.link().wait_for(|link| link.connected)).await.unwrap().unwrap();
+    bus.provision(&[]).await.unwrap();
+    let service = NatsService::new(bus.clone(), SUBJECT.parse().unwrap());
+    assert_eq!(service.ask(&message(1).event, TIMEOUT).await.unwrap_err().kind, AskErrorKind::Failed);
 }

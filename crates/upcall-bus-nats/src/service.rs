@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use async_nats::client::{RequestError, RequestErrorKind};
-use async_nats::{HeaderMap, Message, Request};
+use async_nats::{Message, Request};
 use async_trait::async_trait;
+use serde::Deserialize;
 use upcall_event::{Event, Subject};
 use upcall_responder::{AskError, AskErrorKind, Reply, Service, Veto};
 
@@ -17,6 +18,8 @@ use crate::publish::event_headers;
 const ERROR_CODE: &str = "Nats-Service-Error-Code";
 /// Why, in words.
 const ERROR: &str = "Nats-Service-Error";
+/// More than a stream's acknowledgement takes, whatever the stream is called.
+const ACKNOWLEDGEMENT_BYTES_MAX: usize = 1024;
 
 /// A service that answers requests on a subject, NATS's services API included.
 ///
@@ -52,13 +55,40 @@ impl Service for NatsService {
 }
 
 fn read(message: Message) -> Result<Reply, AskError> {
-    let headers = message.headers.unwrap_or_else(HeaderMap::new);
-    let Some(code) = text(&headers, ERROR_CODE) else { return Ok(Reply::Answer(message.payload)) };
+    let headers = message.headers.unwrap_or_default();
+    let Some(code) = text(&headers, ERROR_CODE) else {
+        return if is_acknowledgement(&message.payload) {
+            let source = "a stream captures the subject, and has acknowledged the question; ask on another subject";
+            Err(AskError::new(AskErrorKind::Failed, source))
+        } else {
+            Ok(Reply::Answer(message.payload))
+        };
+    };
     let reason = text(&headers, ERROR).unwrap_or_default();
     match code.parse() {
-        Ok(400_u16..=499) => Ok(Reply::Veto(Veto::new(reason, message.payload))),
-        _ => Err(AskError::new(AskErrorKind::Failed, format!("it answered with the error {code}: {reason}"))),
+        // As over HTTP: these two are about when the service was asked.
+        Ok(408_u16 | 429) | Err(_) => {}
+        Ok(400..=499) => return Ok(Reply::Veto(Veto::new(reason, message.payload))),
+        Ok(_) => {}
     }
+    Err(AskError::new(AskErrorKind::Failed, format!("it answered with the error {code}: {reason}")))
+}
+
+/// Whether a stream has answered in a service's place, which is JSON as well.
+fn is_acknowledgement(payload: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Acknowledgement {
+        #[serde(rename = "stream")]
+        _stream: String,
+        #[serde(rename = "seq")]
+        _sequence: u64,
+        #[serde(rename = "domain", default)]
+        _domain: String,
+        #[serde(rename = "duplicate", default)]
+        _duplicate: bool,
+    }
+    payload.len() <= ACKNOWLEDGEMENT_BYTES_MAX && serde_json::from_slice::<Acknowledgement>(payload).is_ok()
 }
 
 fn ask_error(error: RequestError) -> AskError {
