@@ -5,4 +5,5 @@ mod conformance;
 mod examine;
 mod harness;
 mod relay;
+mod rollback;
 mod service;

@@ -39,7 +39,7 @@ impl Session {
         Ok(())
     }
 
-    fn attempts_subject(&self, (lane, sequence): Key, id: EventId) -> String {
+    fn attempts_subject(&self, (lane, sequence, _): Key, id: EventId) -> String {
         let lane = match lane {
             Lane::Uploads => "uploads",
             Lane::Again => "again",

@@ -25,8 +25,9 @@ pub(crate) enum Lane {
     Again,
 }
 
-/// A delivery's name in its session: its lane and its sequence there.
-pub(crate) type Key = (Lane, u64);
+/// A delivery's name in its session: its lane, its sequence there, and when the stream stored it (nanoseconds since
+/// 1970). A stream that lost its end in a power failure gives the same sequences to other events.
+pub(crate) type Key = (Lane, u64, i128);
 
 /// An event as it was read, ready to be delivered.
 #[derive(Debug, Clone)]
@@ -82,7 +83,15 @@ impl Session {
     /// Takes note of a message. False if it is here already: the server has lost patience and sent it once more, and
     /// is answered where it asked last.
     pub(crate) fn arrive(&self, key: Key, reply: Reply) -> bool {
-        self.lock().replies.insert(key, reply).is_none()
+        let mut state = self.lock();
+        let (lane, sequence, _) = key;
+        let same_place = (lane, sequence, i128::MIN)..=(lane, sequence, i128::MAX);
+        let other = state.replies.range(same_place).map(|(other, _)| *other).find(|other| *other != key);
+        if let Some(other) = other {
+            // The stream has lost that one, and would take its settlement for this one's.
+            state.replies.remove(&other);
+        }
+        state.replies.insert(key, reply).is_none()
     }
 
     /// Whether an event is still ours to settle.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::message::Info;
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
@@ -112,7 +113,7 @@ impl NatsSubscription {
     async fn prepare(&mut self) -> Result<Option<Delivery>, Source> {
         let Some((lane, message)) = self.waiting.front() else { return Ok(None) };
         let info = message.info()?;
-        let key = (*lane, info.stream_sequence);
+        let key = key(*lane, &info);
         let arrived = match arrived(key, message) {
             Ok(mut arrived) => {
                 if info.delivered > 1 {
@@ -241,7 +242,7 @@ impl Drop for NatsSubscription {
         }
         for (lane, message) in waiting {
             if let (Ok(info), Some(reply)) = (message.info(), message.reply.clone()) {
-                self.session.arrive((lane, info.stream_sequence), reply);
+                self.session.arrive(key(lane, &info), reply);
             }
         }
         let (session, lease) = (Arc::clone(&self.session), self.lease.take());
@@ -257,16 +258,17 @@ fn drain(mut stream: pull::Stream) -> Vec<Message> {
     std::iter::from_fn(|| stream.next().now_or_never().flatten()?.ok()).collect()
 }
 
+fn key(lane: Lane, info: &Info<'_>) -> Key {
+    (lane, info.stream_sequence, info.published.unix_timestamp_nanos())
+}
+
 /// Reads a message, as a first attempt.
 fn arrived(key: Key, message: &Message) -> Result<Arrived, Source> {
     let headers = message.headers.as_ref().ok_or("it has no headers")?;
     let event: Event = read_event(headers, &message.payload)?;
-    let info = message.info()?;
-    let (subject, sequence, stored_at) = match key.0 {
-        Lane::Uploads => {
-            let stored_at = Timestamp::from_nanosecond(info.published.unix_timestamp_nanos())?;
-            (message.subject.as_str(), key.1, stored_at.to_string())
-        }
+    let (lane, sequence, stored_ns) = key;
+    let (subject, sequence, stored_at) = match lane {
+        Lane::Uploads => (message.subject.as_str(), sequence, Timestamp::from_nanosecond(stored_ns)?.to_string()),
         Lane::Again => (
             text(headers, header::SUBJECT).ok_or("it has no subject of its own")?,
             text(headers, header::SEQUENCE).ok_or("it has no sequence of its own")?.parse()?,
