@@ -65,7 +65,10 @@ fn survives_a_power_failure(servers: usize) {
     load.stop();
     let evidence = Evidence::gather(&fleet, &oracle, None, PATIENCE).unwrap();
     let findings = judge(&fleet, &oracle, &evidence, &[]).findings;
-    assert!(findings.is_empty(), "{}", findings.join("\n"));
+    if !findings.is_empty() {
+        fleet.keep_logs().unwrap();
+        panic!("{}\nthe files stay in {}", findings.join("\n"), folder.keep().display());
+    }
     let resent: f64 = fleet.gateways.iter().filter_map(|gateway| gateway.process.metric(RESENT)).sum();
     assert!(resent > 0.0, "what came again was not counted");
 }
