@@ -4,6 +4,7 @@ mod auth;
 mod conformance;
 mod examine;
 mod harness;
+mod permissions;
 mod relay;
 mod rollback;
 mod service;
