@@ -5,8 +5,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 use upcall_bus::{ConsumerSpec, error_chain};
 
-use crate::provision::Severity;
-use crate::{Difference, NatsBus};
+use crate::{Difference, NatsBus, Severity};
 
 /// How often the streams are looked at when all is well.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

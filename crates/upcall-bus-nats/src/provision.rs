@@ -1,6 +1,5 @@
 //! Making the streams, and finding out what is wrong with those that are there.
 
-use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -9,48 +8,16 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy
 use async_nats::jetstream::{ErrorCode, kv};
 use upcall_bus::{ArchiveError, ConsumerSpec, Start};
 
+use crate::difference::{compare, mended};
 use crate::names::{DEAD_PREFIX, QUARANTINE_PREFIX, REDELIVERY_PREFIX, redelivery_subject};
-use crate::{NatsBus, Options};
+use crate::{Difference, NatsBus, Options, Severity};
 
-/// For how long at least the server has to recognise ids: longer than a callback is repeated by OSS, which tries up to
-/// five URLs for five seconds each, and than a gateway repeats a publication without looking first. Two minutes.
-pub const DUPLICATE_WINDOW_MIN: Duration = Duration::from_secs(120);
 /// For how long a redelivery is recognised that is asked for again: an interrupted command is repeated within the hour.
 const REDELIVERY_WINDOW: Duration = Duration::from_secs(3_600);
 /// How long the count of an event's attempts is kept after the last of them.
 const ATTEMPTS_AGE: Duration = Duration::from_hours(30 * 24);
 /// How many unanswered pulls a consumer takes: two for each of a few hundred processes.
 const WAITING_MAX: i64 = 512;
-
-/// What is not as it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
-    /// What it is about, such as `stream UPCALL`.
-    pub what: String,
-    /// What is wrong with it.
-    pub problem: String,
-    /// How bad that is.
-    pub severity: Severity,
-}
-
-/// How bad a difference is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// It is other than configured, and does no harm to events.
-    Differs,
-    /// Events could be lost by a restart, or when the stream is full. Some choose that.
-    Risky,
-    /// It is not there.
-    Missing,
-    /// Events are refused, or not known to be stored, or doubled.
-    Harmful,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.what, self.problem)
-    }
-}
 
 impl NatsBus {
     /// Compares the streams, the bucket and the consumers with what they should be.
@@ -62,13 +29,14 @@ impl NatsBus {
         for wanted in self.wanted() {
             match self.stream_info(&wanted.name).await? {
                 Some(info) => compare(&wanted, &info, &mut differences),
-                None => differences.push(missing(format!("stream {}", wanted.name))),
+                None => differences.push(Difference::missing(format!("stream {}", wanted.name))),
             }
         }
         for consumer in consumers {
             for (stream, config) in self.consumers_of(consumer) {
                 if self.consumer_info(&stream, consumer.name.as_str()).await?.is_none() {
-                    differences.push(missing(format!("consumer {} of stream {stream}", config_name(&config))));
+                    differences
+                        .push(Difference::missing(format!("consumer {} of stream {stream}", config_name(&config))));
                 }
             }
         }
@@ -229,10 +197,6 @@ pub(crate) fn is_unknown(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-fn missing(what: String) -> Difference {
-    Difference { what, problem: "is not there; `upcall provision` makes it".to_owned(), severity: Severity::Missing }
-}
-
 fn config_name(config: &pull::Config) -> &str {
     config.durable_name.as_deref().unwrap_or_default()
 }
@@ -258,99 +222,5 @@ fn bucket_stream(bucket: &kv::Config) -> Config {
         retention: RetentionPolicy::Limits,
         duplicate_window: Duration::from_secs(120),
         ..Config::default()
-    }
-}
-
-pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
-    let found = &info.config;
-    let mut differs = |severity, problem: String| {
-        differences.push(Difference { what: format!("stream {}", wanted.name), problem, severity });
-    };
-    for subject in &wanted.subjects {
-        if !found.subjects.iter().any(|captured| covers(captured, subject)) {
-            differs(Severity::Harmful, format!("does not capture the subject {subject}"));
-        }
-    }
-    if found.sealed {
-        differs(Severity::Harmful, "is sealed: it takes no events any more, and can't be opened again".to_owned());
-    }
-    if found.no_ack {
-        differs(Severity::Harmful, "acknowledges nothing: no_ack is set".to_owned());
-    }
-    if found.storage == StorageType::Memory {
-        differs(Severity::Risky, "keeps events in memory only: a restart loses them".to_owned());
-    }
-    if wanted.discard == DiscardPolicy::New && found.discard == DiscardPolicy::Old && has_limit(found) {
-        differs(Severity::Risky, "drops its oldest events when it is full, instead of refusing new ones".to_owned());
-    }
-    if found.retention != wanted.retention {
-        differs(Severity::Risky, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
-    }
-    let window = found.duplicate_window;
-    if window < wanted.duplicate_window.min(DUPLICATE_WINDOW_MIN) {
-        differs(
-            Severity::Harmful,
-            format!("recognises an id for {window:?} only, at least {DUPLICATE_WINDOW_MIN:?} are needed"),
-        );
-    } else if window != wanted.duplicate_window {
-        differs(Severity::Differs, format!("recognises an id for {window:?}, not {:?}", wanted.duplicate_window));
-    }
-    if found.num_replicas != wanted.num_replicas {
-        differs(Severity::Differs, format!("has {} replicas, not {}", found.num_replicas, wanted.num_replicas));
-    }
-    if found.max_age != wanted.max_age {
-        differs(Severity::Differs, format!("keeps events for {:?}, not {:?}", found.max_age, wanted.max_age));
-    }
-    if found.max_bytes != wanted.max_bytes {
-        differs(Severity::Differs, format!("holds up to {} bytes, not {}", found.max_bytes, wanted.max_bytes));
-    }
-}
-
-pub(crate) fn has_limit(config: &Config) -> bool {
-    config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0
-}
-
-/// What is there, with what is harmful made as wanted. What can't be changed in place the server refuses, in words.
-fn mended(wanted: &Config, found: Config) -> Config {
-    let mut subjects = found.subjects.clone();
-    let lacking = |subject: &&String| !found.subjects.iter().any(|captured| covers(captured, subject));
-    subjects.extend(wanted.subjects.iter().filter(lacking).cloned());
-    Config {
-        subjects,
-        no_ack: false,
-        sealed: found.sealed,
-        storage: wanted.storage,
-        discard: wanted.discard,
-        retention: wanted.retention,
-        duplicate_window: found.duplicate_window.max(wanted.duplicate_window),
-        ..found
-    }
-}
-
-/// Whether a filter selects every subject that another one does.
-pub(crate) fn covers(outer: &str, inner: &str) -> bool {
-    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
-    loop {
-        match (outer.next(), inner.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some("*"), Some(token)) if token != ">" => {}
-            (Some(outer), Some(inner)) if outer == inner => {}
-            _ => return false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::covers;
-
-    #[test]
-    fn a_filter_covers_what_it_selects_whole() {
-        for (outer, inner) in [("a.>", "a.b.>"), (">", "a"), ("a.*.c", "a.b.c"), ("a.*", "a.*"), ("a.b", "a.b")] {
-            assert!(covers(outer, inner), "{outer} {inner}");
-        }
-        for (outer, inner) in [("a.*", "a.>"), ("a.b", "a.*"), ("a.>", "a"), ("a.b", "a.b.c"), ("a.b.c", "a.b")] {
-            assert!(!covers(outer, inner), "{outer} {inner}");
-        }
     }
 }

@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::message::Info;
+use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{AckKind, ErrorCode, Message};
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};

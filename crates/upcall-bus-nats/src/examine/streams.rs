@@ -6,7 +6,7 @@ use upcall_bus::ArchiveError;
 
 use super::server::fill;
 use super::{Finding, Questions, kinds};
-use crate::provision::{Severity, compare, covers, has_limit};
+use crate::difference::{Severity, compare, covers, has_limit};
 use crate::{DUPLICATE_WINDOW_MIN, NatsBus};
 
 /// How many streams of an account are compared with our subjects.

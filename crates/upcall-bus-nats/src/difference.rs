@@ -1,0 +1,142 @@
+//! What is not as it should be about a stream, and how it is mended.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+
+/// For how long at least the server has to recognise ids: longer than a callback is repeated by OSS, which tries up to
+/// five URLs for five seconds each, and than a gateway repeats a publication without looking first. Two minutes.
+pub const DUPLICATE_WINDOW_MIN: Duration = Duration::from_secs(120);
+
+/// What is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// What it is about, such as `stream UPCALL`.
+    pub what: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// How bad that is.
+    pub severity: Severity,
+}
+
+/// How bad a difference is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It is other than configured, and does no harm to events.
+    Differs,
+    /// Events could be lost by a restart, or when the stream is full. Some choose that.
+    Risky,
+    /// It is not there.
+    Missing,
+    /// Events are refused, or not known to be stored, or doubled.
+    Harmful,
+}
+
+impl Difference {
+    pub(crate) fn missing(what: String) -> Self {
+        let problem = "is not there; `upcall provision` makes it".to_owned();
+        Self { what, problem, severity: Severity::Missing }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.what, self.problem)
+    }
+}
+
+/// Tells what of a stream is not as it should be.
+pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Difference>) {
+    let found = &info.config;
+    let mut differs = |severity, problem: String| {
+        differences.push(Difference { what: format!("stream {}", wanted.name), problem, severity });
+    };
+    for subject in &wanted.subjects {
+        if !found.subjects.iter().any(|captured| covers(captured, subject)) {
+            differs(Severity::Harmful, format!("does not capture the subject {subject}"));
+        }
+    }
+    if found.sealed {
+        differs(Severity::Harmful, "is sealed: it takes no events any more, and can't be opened again".to_owned());
+    }
+    if found.no_ack {
+        differs(Severity::Harmful, "acknowledges nothing: no_ack is set".to_owned());
+    }
+    if found.storage == StorageType::Memory {
+        differs(Severity::Risky, "keeps events in memory only: a restart loses them".to_owned());
+    }
+    if wanted.discard == DiscardPolicy::New && found.discard == DiscardPolicy::Old && has_limit(found) {
+        differs(Severity::Risky, "drops its oldest events when it is full, instead of refusing new ones".to_owned());
+    }
+    if found.retention != wanted.retention {
+        differs(Severity::Risky, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
+    }
+    let window = found.duplicate_window;
+    if window < wanted.duplicate_window.min(DUPLICATE_WINDOW_MIN) {
+        differs(
+            Severity::Harmful,
+            format!("recognises an id for {window:?} only, at least {DUPLICATE_WINDOW_MIN:?} are needed"),
+        );
+    } else if window != wanted.duplicate_window {
+        differs(Severity::Differs, format!("recognises an id for {window:?}, not {:?}", wanted.duplicate_window));
+    }
+    if found.num_replicas != wanted.num_replicas {
+        differs(Severity::Differs, format!("has {} replicas, not {}", found.num_replicas, wanted.num_replicas));
+    }
+    if found.max_age != wanted.max_age {
+        differs(Severity::Differs, format!("keeps events for {:?}, not {:?}", found.max_age, wanted.max_age));
+    }
+    if found.max_bytes != wanted.max_bytes {
+        differs(Severity::Differs, format!("holds up to {} bytes, not {}", found.max_bytes, wanted.max_bytes));
+    }
+}
+
+pub(crate) fn has_limit(config: &Config) -> bool {
+    config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0
+}
+
+/// What is there, with what is harmful made as wanted. What can't be changed in place the server refuses, in words.
+pub(crate) fn mended(wanted: &Config, found: Config) -> Config {
+    let mut subjects = found.subjects.clone();
+    let lacking = |subject: &&String| !found.subjects.iter().any(|captured| covers(captured, subject));
+    subjects.extend(wanted.subjects.iter().filter(lacking).cloned());
+    Config {
+        subjects,
+        no_ack: false,
+        sealed: found.sealed,
+        storage: wanted.storage,
+        discard: wanted.discard,
+        retention: wanted.retention,
+        duplicate_window: found.duplicate_window.max(wanted.duplicate_window),
+        ..found
+    }
+}
+
+/// Whether a filter selects every subject that another one does.
+pub(crate) fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
+    loop {
+        match (outer.next(), inner.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(outer), Some(inner)) if outer == inner => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::covers;
+
+    #[test]
+    fn a_filter_covers_what_it_selects_whole() {
+        for (outer, inner) in [("a.>", "a.b.>"), (">", "a"), ("a.*.c", "a.b.c"), ("a.*", "a.*"), ("a.b", "a.b")] {
+            assert!(covers(outer, inner), "{outer} {inner}");
+        }
+        for (outer, inner) in [("a.*", "a.>"), ("a.b", "a.*"), ("a.>", "a"), ("a.b", "a.b.c"), ("a.b.c", "a.b")] {
+            assert!(!covers(outer, inner), "{outer} {inner}");
+        }
+    }
+}
