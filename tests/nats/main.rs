@@ -1,5 +1,7 @@
 //! The bus on real NATS servers.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod auth;
 mod conformance;
 mod examine;
