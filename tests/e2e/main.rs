@@ -8,5 +8,6 @@ mod dev;
 mod doctor;
 mod full_disk;
 mod kill;
+mod operate;
 mod serve;
 mod vectors;
