@@ -17,7 +17,8 @@ use upcall_tests::{executable, skip};
 const OF_THIS_DISK: [&str; 4] = ["disk-in-memory", "disk-of-container", "disk-nearly-full", "journal-outgrows-disk"];
 
 /// A route and a gateway with which nothing is wrong.
-const WELL_KEPT: &str = "[keys]\nfetch = false\n[[route]]\nname = \"a\"\npath = \"/oss/a\"\nbuckets = [\"examplebucket\"]\n";
+const WELL_KEPT: &str =
+    "[keys]\nfetch = false\n[[route]]\nname = \"a\"\npath = \"/oss/a\"\nbuckets = [\"examplebucket\"]\n";
 
 fn doctor(file: &Path, more: &[&str]) -> Output {
     Command::new(executable::path()).arg("doctor").arg("-c").arg(file).args(more).output().unwrap()
