@@ -52,9 +52,9 @@ async fn a_relay_that_is_run_again_sends_nothing_twice_though_the_stream_has_for
     rig.wait("all is relayed", |status| status.relayed == 5_000).await;
     for kill in [false, true] {
         if kill {
-            rig.kill_relay().await
+            rig.kill_relay().await;
         } else {
-            rig.stop_relay().await
+            rig.stop_relay().await;
         }
         tokio::time::sleep(WINDOW * 2).await;
         rig.relay().await;
