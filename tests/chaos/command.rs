@@ -21,6 +21,7 @@ Runs gateways, a consumer and NATS servers under faults, and checks that nothing
   --servers 1|3          NATS servers, and replicas of each event (3)
   --gateways N           gateways (2)
   --without-journal      with --ack broker: nothing to spill to
+  --keep                 keep the files, also of a good run
   --executable PATH      the upcall to run (built from this checkout)
 
 A full disk is among the faults where this may mount one, as root.
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("upcall-chaos-").tempdir()?;
+    let keep = std::env::args().any(|argument| argument == "--keep");
     let Some(plan) = plan(folder.path().to_owned())? else {
         print!("{HELP}");
         return Ok(ExitCode::SUCCESS);
@@ -48,7 +50,7 @@ fn run() -> anyhow::Result<ExitCode> {
     println!("seed {}, files in {}", plan.rhythm.seed, folder.path().display());
     let ran = conserve(plan);
     let is_good = ran.as_ref().is_ok_and(|ran| ran.verdict.findings.is_empty());
-    if !is_good {
+    if keep || !is_good {
         eprintln!("the files stay in {}", folder.keep().display());
     }
     let ran = ran?;
@@ -79,6 +81,7 @@ fn plan(folder: PathBuf) -> anyhow::Result<Option<Plan>> {
             "--rate" => per_second = value()?.parse()?,
             "--servers" => servers = value()?.parse()?,
             "--gateways" => gateways = value()?.parse()?,
+            "--keep" => {}
             "--without-journal" => journal = false,
             "--executable" => program = Some(PathBuf::from(value()?)),
             "--help" | "-h" => return Ok(None),

@@ -22,15 +22,26 @@ const SYNC_HOLD: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_power_failure_of_a_whole_cluster_loses_nothing_with_ack_journal() {
-    survives_a_power_failure(3);
+    survives_a_power_failure(3, |_, _| ());
 }
 
 #[test]
 fn a_power_failure_of_the_only_server_loses_nothing_with_ack_journal() {
-    survives_a_power_failure(1);
+    survives_a_power_failure(1, |_, _| ());
 }
 
-fn survives_a_power_failure(servers: usize) {
+/// What is synced first is the file system's choice: consumers may remember more than the stream.
+#[test]
+fn consumers_that_are_ahead_of_their_stream_miss_nothing_with_ack_journal() {
+    survives_a_power_failure(1, |stores, copy| {
+        let consumers = "jetstream/$G/streams/UPCALL/obs";
+        std::fs::remove_dir_all(copy.join(consumers)).unwrap();
+        std::fs::rename(stores.join(consumers), copy.join(consumers)).unwrap();
+    });
+}
+
+/// `also_survives` may take into the copy what the failure left.
+fn survives_a_power_failure(servers: usize, also_survives: impl Fn(&Path, &Path)) {
     if nats::is_missing("the power failure") {
         return;
     }
@@ -53,6 +64,7 @@ fn survives_a_power_failure(servers: usize) {
     // So that what came back is counted before anything is sent again.
     let links = || fleet.gateways.iter().flat_map(|gateway| &gateway.links);
     links().for_each(|link| link.set(Link::Cut));
+    also_survives(&stores, &copy);
     std::fs::remove_dir_all(&stores).unwrap();
     std::fs::rename(&copy, &stores).unwrap();
     fleet.servers().iter().for_each(NatsServer::launch);

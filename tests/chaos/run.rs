@@ -1,12 +1,15 @@
 //! A whole run: load, faults, and the comparison in the end.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::fault::{Fault, Rhythm, inject};
+use super::fault::{Fault, Happened, Rhythm, inject};
 use super::load::send_one;
 use super::summary::Summary;
-use super::{Evidence, Fleet, Load, Oracle, Recorder, Setup, Verdict, judge};
+use super::{Attempt, Evidence, Fleet, Load, Oracle, Recorder, Setup, Verdict, judge};
 
 /// How soon after the last fault a fresh callback must have got through.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
@@ -70,7 +73,22 @@ pub fn conserve(plan: Plan) -> anyhow::Result<Conservation> {
     }
     let summary = Summary::new(&fleet, &oracle, &evidence, &faults, rhythm.seed, recovery);
     fleet.keep_logs()?;
+    keep_callbacks(&fleet.setup.folder, &oracle, &faults)?;
     Ok(Conservation { verdict, summary })
+}
+
+/// Writes down every callback and every fault, for whoever looks into a run afterwards.
+fn keep_callbacks(folder: &Path, oracle: &Oracle, faults: &[Happened]) -> std::io::Result<()> {
+    let mut callbacks = BufWriter::new(File::create(folder.join("callbacks.tsv"))?);
+    for (upload, attempts) in oracle.attempts() {
+        for Attempt { gateway, at, took, outcome } in attempts {
+            let (at_s, took_ms) = (at.as_secs_f64(), took.as_millis());
+            writeln!(callbacks, "{}\t{}\t{at_s:.3}\t{took_ms}\t{outcome:?}", upload.request_id(), gateway + 1)?;
+        }
+    }
+    callbacks.flush()?;
+    let lines: String = faults.iter().map(|fault| format!("{fault}\n")).collect();
+    std::fs::write(folder.join("faults.txt"), lines)
 }
 
 /// Sends fresh callbacks until one has got from every gateway into the table. Tells how long that took since the last
