@@ -131,12 +131,12 @@ impl<'a> Replay<'a> {
             true => "the events could not be counted".to_owned(),
             false => format!("{count} events were given; to go on: {}", self.command()),
         })?;
-        if *dry_run {
-            println!("{count} events would be given to {consumer}.");
-        } else {
-            println!("{count} events were given to {consumer}, but for those that it was given as {name:?} before.");
-            if count > 0 {
-                println!("To give them once more, repeat this with another --name. {}", UNDO);
+        match (dry_run, count) {
+            (true, _) => println!("{count} events would be given to {consumer}."),
+            (false, 0) => println!("0 events were given to {consumer}: the bus has none in this range."),
+            (false, _) => {
+                println!("{count} events were given to {consumer}, each once under the name {name:?}.");
+                println!("To give them once more, repeat this with another --name. {UNDO}");
             }
         }
         Ok(ExitCode::SUCCESS)
