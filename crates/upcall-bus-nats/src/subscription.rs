@@ -71,6 +71,7 @@ impl Bus for NatsBus {
 impl Subscription for NatsSubscription {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, SubscribeError> {
         let max = max.max(1);
+        let mut patience = Deadline::after(REQUEST_TIME);
         loop {
             let mut deliveries = self.returned(max);
             while deliveries.len() < max && !self.waiting.is_empty() {
@@ -83,8 +84,16 @@ impl Subscription for NatsSubscription {
             if !deliveries.is_empty() {
                 return Ok(deliveries);
             }
-            self.open().await?;
-            self.read(max).await?;
+            let read = match self.open().await {
+                Ok(()) => self.read(max).await,
+                Err(error) => Err(error),
+            };
+            // A consumer that was just made may not be known to the whole cluster, and one may be changing its leader.
+            match read {
+                Ok(()) => patience = Deadline::after(REQUEST_TIME),
+                Err(error) if patience.has_passed() || !self.session.bus.is_connected() => return Err(error),
+                Err(_) => sleep(OPEN_AGAIN).await,
+            }
         }
     }
 }

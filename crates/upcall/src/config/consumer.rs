@@ -9,6 +9,8 @@ use upcall_bus::{ConsumerName, ConsumerSpec, Start};
 use upcall_consumer::Backoff;
 use upcall_event::SubjectFilter;
 
+use crate::bus::RELAY;
+
 use super::reader::{Section, kind_of};
 use super::secret;
 use super::setting::{Count, Setting};
@@ -70,7 +72,11 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &Value,
 
 /// Reads one `[[consumer]]`. `None` where mistakes leave no consumer; they are on record.
 pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> Option<Consumer> {
-    let name = section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
+    let name: Option<ConsumerName> =
+        section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
+    if name.as_ref().is_some_and(|name| name.as_str() == RELAY) {
+        section.mistake("name", "is taken by the relay from the journal to NATS; choose another");
+    }
     let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
     let start = section.or(
         "start",
