@@ -25,7 +25,8 @@ impl Bus {
         match &self.nats {
             Some(nats) => {
                 let streams = &nats.options.streams;
-                Some(streams.age.max(streams.dead_age)).filter(|_| !streams.age.is_zero() && !streams.dead_age.is_zero())
+                Some(streams.age.max(streams.dead_age))
+                    .filter(|_| !streams.age.is_zero() && !streams.dead_age.is_zero())
             }
             None => self.journal.as_ref().map(|journal| journal.retention.age.max(journal.dead_letter_age)),
         }
