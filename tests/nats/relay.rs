@@ -1,5 +1,6 @@
 //! From the journal to the stream: every event once, whatever happens to the server and to the relay.
 
+mod batches;
 mod outage;
 mod rig;
 mod spill;

@@ -33,5 +33,5 @@ pub use connecting::ConnectError;
 pub use connection::{Link, NatsBus};
 pub use difference::{DUPLICATE_WINDOW_MIN, Difference, Severity};
 pub use options::{Auth, Options, StreamOptions, Tls};
-pub use outbox::{Ack, IdScan, Outbox, StreamState};
+pub use outbox::{Ack, IdScan, Outbox, Outgoing, StreamState};
 pub use service::NatsService;

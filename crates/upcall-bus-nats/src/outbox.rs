@@ -9,6 +9,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::{HeaderMap, Message, PublishErrorKind as ClientKind, StatusCode, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -31,6 +32,19 @@ pub struct Outbox {
     inbox: String,
     answers: Subscriber,
     sent: u64,
+    /// What the names of this outbox's batches begin with.
+    batches: String,
+}
+
+/// An event on its way to the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The subject to publish it on.
+    pub subject: String,
+    /// The event.
+    pub event: BinaryEvent,
+    /// The id that the stream recognises it by: the event's.
+    pub id: EventId,
 }
 
 /// The stream's answer to a publication that it keeps.
@@ -57,6 +71,10 @@ pub struct StreamState {
     pub duplicate_window: Duration,
     /// The server's clock.
     pub now: Timestamp,
+    /// The server that leads the stream, where it is in a cluster.
+    pub leader: Option<String>,
+    /// Whether the stream takes batches that are stored all or none.
+    pub takes_batches: bool,
 }
 
 impl Outbox {
@@ -68,20 +86,61 @@ impl Outbox {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the event sent or not, and its number unused or not: the outbox is to be dropped, too.
-    pub async fn send(&mut self, subject: &str, event: BinaryEvent, id: EventId) -> Result<u64, PublishError> {
+    pub async fn send(&mut self, event: Outgoing) -> Result<u64, PublishError> {
+        let (subject, headers, data) = self.message(event);
+        self.publish(subject, headers, data, true).await
+    }
+
+    /// Sends events as one batch, of which the stream stores all in their order, or none. It takes 1,000 at most, and
+    /// none that it recognises by its id: the answer is `Busy` then. Each has a number; returns the last one's, which alone is answered, with the
+    /// last event's sequence. The stream must allow it ([`StreamState::takes_batches`]).
+    ///
+    /// # Errors
+    /// As [`Outbox::send`]. Nothing of it is stored then.
+    ///
+    /// # Cancel safety
+    /// As [`Outbox::send`].
+    pub async fn send_batch(&mut self, events: Vec<Outgoing>) -> Result<u64, PublishError> {
+        let (batch, count) = (format!("{}-{}", self.batches, self.sent), events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            let (subject, mut headers, data) = self.message(event);
+            let is_last = index + 1 == count;
+            headers.insert("Nats-Batch-Id", batch.as_str());
+            headers.insert("Nats-Batch-Sequence", (index + 1).to_string());
+            if is_last {
+                headers.insert("Nats-Batch-Commit", "1");
+            }
+            self.publish(subject, headers, data, is_last).await?;
+        }
+        Ok(self.sent.saturating_sub(1))
+    }
+
+    fn message(&self, event: Outgoing) -> (String, HeaderMap, Bytes) {
+        let mut headers = event_headers(event.event.headers);
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, event.id.to_string());
+        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.bus.names().uploads());
+        (event.subject, headers, event.event.data.into())
+    }
+
+    async fn publish(
+        &mut self,
+        subject: String,
+        headers: HeaderMap,
+        data: Bytes,
+        is_answered: bool,
+    ) -> Result<u64, PublishError> {
         if !self.bus.shared.is_connected() {
             return Err(self.bus.unreachable());
         }
-        let mut headers = event_headers(event.headers);
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, id.to_string());
-        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.bus.names().uploads());
-        let reply = format!("{}.{}", self.inbox, self.sent);
-        let publish = self.bus.shared.client.publish_with_reply_and_headers(
-            subject.to_owned(),
-            reply,
-            headers,
-            event.data.into(),
-        );
+        let client = &self.bus.shared.client;
+        let publish = async {
+            if is_answered {
+                let reply = format!("{}.{}", self.inbox, self.sent);
+                client.publish_with_reply_and_headers(subject, reply, headers, data).await
+            } else {
+                client.publish_with_headers(subject, headers, data).await
+            }
+        };
         match timeout(REQUEST_TIME, publish).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -123,7 +182,8 @@ impl NatsBus {
         let client = &self.shared.client;
         let inbox = client.new_inbox();
         let answers = client.subscribe(format!("{inbox}.*")).await.map_err(ArchiveError::new)?;
-        Ok(Outbox { bus: self.clone(), inbox, answers, sent: 0 })
+        let batches = inbox.rsplit('.').next().unwrap_or_default().to_owned();
+        Ok(Outbox { bus: self.clone(), inbox, answers, sent: 0, batches })
     }
 
     /// Asks the stream's leader what it holds. An answer also means that whatever was sent before on this connection
@@ -191,5 +251,7 @@ fn state(info: &Value) -> Result<StreamState, Source> {
         duplicate_window: Duration::from_nanos(number(&info["config"]["duplicate_window"]).unwrap_or_default()),
         // Servers before 2.10 do not say.
         now: moment(&info["ts"]).unwrap_or_else(|_| Timestamp::now()),
+        leader: info["cluster"]["leader"].as_str().map(str::to_owned),
+        takes_batches: info["config"]["allow_atomic"].as_bool().unwrap_or_default(),
     })
 }

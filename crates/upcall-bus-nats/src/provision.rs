@@ -117,6 +117,8 @@ impl NatsBus {
                 max_age: streams.age,
                 max_bytes: streams.size_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
                 description: Some("Upcall: completed uploads".to_owned()),
+                // A relay uses it where the server syncs each publication.
+                allow_atomic_publish: true,
                 ..base(names.uploads().to_owned(), options.subjects.clone())
             },
             Config {

@@ -118,7 +118,9 @@ fn kind(error: &NatsError) -> PublishErrorKind {
                 | ErrorCode::STORAGE_RESOURCES_EXCEEDED
                 | ErrorCode::MEMORY_RESOURCES_EXCEEDED,
             ) => PublishErrorKind::Full,
-            Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) => PublishErrorKind::Busy,
+            Some(
+                ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT | ErrorCode::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE,
+            ) => PublishErrorKind::Busy,
             // Sealed, captured by another stream, a cluster without a leader, and what later versions may add.
             Some(_) | None => PublishErrorKind::Unavailable,
         },

@@ -64,19 +64,23 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+    /// Forgets what is behind this event.
+    pub(crate) fn rewind(&mut self, journal: u64) {
+        self.close();
+        while self.closed.back().is_some_and(|(checkpoint, _)| checkpoint.journal > journal) {
+            self.closed.pop_back();
+        }
     }
 }
 
-/// Asks the stream's leader whether it still holds a checkpoint, and how many events are missing in the stream's midst.
-pub(crate) async fn verify(bus: &NatsBus, checkpoint: &Checkpoint) -> Result<(Verdict, u64), ArchiveError> {
+/// Asks the stream's leader whether it still holds a checkpoint.
+pub(crate) async fn verify(bus: &NatsBus, checkpoint: &Checkpoint) -> Result<(Verdict, StreamState), ArchiveError> {
     let state = bus.stream_state().await?;
     let verdict = match judge(checkpoint, &state) {
         Some(verdict) => verdict,
         None => look_at(bus, checkpoint).await?,
     };
-    Ok((verdict, state.deleted))
+    Ok((verdict, state))
 }
 
 async fn look_at(bus: &NatsBus, checkpoint: &Checkpoint) -> Result<Verdict, ArchiveError> {
@@ -135,6 +139,8 @@ mod tests {
             deleted: 0,
             duplicate_window: Duration::from_secs(600),
             now: Timestamp::UNIX_EPOCH,
+            leader: None,
+            takes_batches: false,
         }
     }
 

@@ -21,6 +21,10 @@
 //!   a server that halts between that answer and the events for longer than its window, and goes on then; clocks that
 //!   differ by more than a minute, where the file is lost or the events are spills.
 //!
+//! Where the server takes single publications slowly, since it syncs each of them (`sync_interval: always`), events go in
+//! atomic batches, if the stream allows that. The relay measures what is faster. A batch with an event that the stream
+//! has already is refused whole, and its events go one by one.
+//!
 //! What waits in memory is bounded: the events under way, a page of the journal, and some hundred thousand ids during a
 //! look. The journal has to hold what comes in during [`Options::sync_hold`].
 
@@ -29,8 +33,10 @@ mod breaker;
 mod checkpoint;
 mod doubt;
 mod look;
+mod loss;
 mod memory;
 mod options;
+mod pace;
 mod pipeline;
 mod relay;
 mod spill;

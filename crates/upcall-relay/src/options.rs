@@ -16,7 +16,7 @@ pub struct Options {
     pub spilled: bool,
     /// How many publications may wait for their acknowledgement.
     pub outstanding_max: usize,
-    /// How long the server may take over a publication before it is sent again.
+    /// How long the server may acknowledge nothing of what is under way before that is sent again.
     pub ack_timeout: Duration,
 }
 

@@ -1,5 +1,6 @@
 //! One pass over the backlog: events on their way to the stream, until something goes wrong.
 
+mod batch;
 mod watch;
 
 use std::collections::VecDeque;
@@ -12,13 +13,18 @@ use tracing::error;
 use upcall_bus::{PublishError, PublishErrorKind, error_chain};
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::{Ack, Link, Outbox};
-use upcall_event::{BinaryEvent, EventId, Subject};
+use upcall_event::EventId;
+
+use batch::outgoing;
 
 use crate::aside;
 use crate::doubt::{Advice, Moment};
 use crate::relay::End;
 use crate::worker::{TICK, Worker, asked, blocking};
 
+/// How many events may be under way that may be in the stream already: a slow server has to get to each of them before
+/// it forgets the id.
+const IN_DOUBT_MAX: usize = 512;
 /// How long acknowledgements are waited for at the end.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
@@ -32,6 +38,10 @@ struct Pipeline {
     ready: VecDeque<RawEvent>,
     /// The last event that was read.
     read: u64,
+    /// When the last answer came.
+    heard: Instant,
+    /// The sequence that the stream has given out last, of those that are settled.
+    given_out: u64,
     verifying: Option<JoinHandle<watch::Verified>>,
     verified: Instant,
     closed: Instant,
@@ -48,6 +58,10 @@ struct Sent {
     id: EventId,
     stored_at_ms: i64,
     at: Instant,
+    /// How many events the answer is for: this one and those before it, of one batch.
+    batch: usize,
+    /// Once it is answered: whether the stream did not have it before.
+    fresh: bool,
     /// Once it is answered: where the stream holds it, `None` if it was set aside.
     answer: Option<Option<u64>>,
     /// The last of the events directly behind it that need not be sent, and where the stream holds that.
@@ -71,6 +85,8 @@ impl Worker {
             base: 0,
             ready: VecDeque::new(),
             read: self.acked,
+            heard: now,
+            given_out: self.stream_last,
             verifying: None,
             verified: now,
             closed: now,
@@ -81,7 +97,7 @@ impl Worker {
         };
         match pipeline.run(self, &mut link).await {
             Ok(()) => End::Stopped,
-            Err(why) => End::Failed(why),
+            Err(end) => end,
         }
     }
 
@@ -97,27 +113,34 @@ impl Worker {
         let bus = self.bus.clone();
         let state = self.wait(async move { bus.stream_state().await }).await?;
         let state = state.map_err(|error| End::Failed(error_chain(&error)))?;
-        self.compare(state).await.map_err(End::Failed)?;
+        self.compare(state).await?;
         let outbox = self.bus.outbox().await.map_err(|error| End::Failed(error_chain(&error)))?;
         Ok((outbox, generation))
     }
 }
 
+impl Sent {
+    fn new(event: &RawEvent) -> Self {
+        let RawEvent { sequence: journal, id, stored_at_ms, .. } = *event;
+        Self { journal, id, stored_at_ms, at: Instant::now(), batch: 1, fresh: false, answer: None, then: None }
+    }
+}
+
 impl Pipeline {
-    async fn run(&mut self, worker: &mut Worker, link: &mut Receiver<Link>) -> Result<(), String> {
+    async fn run(&mut self, worker: &mut Worker, link: &mut Receiver<Link>) -> Result<(), End> {
         let mut stopped = worker.stopped.clone();
         let mut tick = tokio::time::interval(TICK);
         loop {
             while let Some(answer) = self.outbox.answer().now_or_never() {
                 self.answered(worker, answer.ok_or("the bus is closed")?).await?;
             }
-            self.settle(worker);
+            self.settle(worker)?;
             let (connected, is_same) = {
                 let link = link.borrow_and_update();
                 (link.connected, link.generation == self.generation)
             };
             if !connected || !is_same {
-                return Err("the connection to NATS was interrupted".to_owned());
+                return Err("the connection to NATS was interrupted".into());
             }
             if let Some(since) = self.stopping {
                 if self.sent.is_empty() || since.elapsed() > STOP_TIME {
@@ -134,7 +157,7 @@ impl Pipeline {
                 answer = self.outbox.answer() => self.answered(worker, answer.ok_or("the bus is closed")?).await?,
                 () = worker.backlog.grown(self.read), if waits => {
                     if worker.backlog.last() <= self.read {
-                        return Err("the journal is closed".to_owned());
+                        return Err("the journal is closed".into());
                     }
                 }
                 _ = tick.tick() => self.tick(worker).await?,
@@ -152,13 +175,23 @@ impl Pipeline {
         self.sent.len() <= max - max.div_ceil(8)
     }
 
+    /// How many events may be under way, with the next one.
+    fn limit(&self, worker: &Worker) -> usize {
+        let max = worker.options.outstanding_max.max(1);
+        let is_in_doubt = |event: &RawEvent| worker.options.spilled || event.sequence <= worker.doubt.tried();
+        if self.ready.front().is_some_and(is_in_doubt) { max.min(IN_DOUBT_MAX) } else { max }
+    }
+
     /// Sends what there is, as much as may be under way.
-    async fn fill(&mut self, worker: &mut Worker) -> Result<(), String> {
+    async fn fill(&mut self, worker: &mut Worker) -> Result<(), End> {
         let mut now = Moment::now();
-        while self.sent.len() < worker.options.outstanding_max.max(1) {
+        while self.sent.len() < self.limit(worker) {
             let Some(event) = self.ready.front() else {
                 let events = worker.read(self.read).await?;
-                let Some(last) = events.last() else { break };
+                let Some(last) = events.last() else {
+                    worker.pace.starve();
+                    break;
+                };
                 self.read = last.sequence;
                 self.ready.extend(events);
                 continue;
@@ -173,6 +206,7 @@ impl Pipeline {
                     self.ready.pop_front();
                     self.pass_over(worker, journal, Some(stream), id);
                 }
+                Advice::Send if self.is_for_batches(worker) => self.send_batch(worker, now).await?,
                 Advice::Send => {
                     worker.claim(event.sequence).await?;
                     worker.doubt.sending(event.sequence, worker.stream_last, now);
@@ -185,25 +219,23 @@ impl Pipeline {
         Ok(())
     }
 
-    async fn send(&mut self, worker: &mut Worker, event: RawEvent) -> Result<(), String> {
-        let binary = match (BinaryEvent::from_structured(&event.payload), event.subject.parse::<Subject>()) {
-            (Ok(binary), Ok(_)) => binary,
-            (Err(error), _) => return self.set_aside(worker, event, error_chain(&error)).await,
-            (_, Err(error)) => return self.set_aside(worker, event, error_chain(&error)).await,
+    async fn send(&mut self, worker: &mut Worker, event: RawEvent) -> Result<(), End> {
+        let outgoing = match outgoing(&event) {
+            Ok(outgoing) => outgoing,
+            Err(why) => return self.set_aside(worker, event, why).await,
         };
-        match self.outbox.send(&event.subject, binary, event.id).await {
+        match self.outbox.send(outgoing).await {
             Ok(_) => {
-                let RawEvent { sequence: journal, id, stored_at_ms, .. } = event;
-                self.sent.push_back(Sent { journal, id, stored_at_ms, at: Instant::now(), answer: None, then: None });
+                self.sent.push_back(Sent::new(&event));
                 Ok(())
             }
             Err(error) if !error.kind.is_retryable() => self.set_aside(worker, event, error_chain(&error)).await,
-            Err(error) => Err(error_chain(&error)),
+            Err(error) => Err(error_chain(&error).into()),
         }
     }
 
     /// Sets an event aside before it was sent.
-    async fn set_aside(&mut self, worker: &mut Worker, event: RawEvent, why: String) -> Result<(), String> {
+    async fn set_aside(&mut self, worker: &mut Worker, event: RawEvent, why: String) -> Result<(), End> {
         let (journal, id) = (event.sequence, event.id);
         keep(worker, event, why).await?;
         self.pass_over(worker, journal, None, id);
@@ -222,16 +254,26 @@ impl Pipeline {
         &mut self,
         worker: &mut Worker,
         (number, answer): (u64, Result<Ack, PublishError>),
-    ) -> Result<(), String> {
+    ) -> Result<(), End> {
+        self.heard = Instant::now();
         let index = number.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
         let Some(sent) = index.and_then(|index| self.sent.get_mut(index)) else { return Ok(()) };
         match answer {
             Ok(ack) => {
                 worker.stream_last = worker.stream_last.max(ack.sequence);
-                if !ack.duplicate && sent.journal <= worker.lost_up_to && sent.answer.is_none() {
-                    worker.status.resent += 1;
+                let (index, batch) = (index.unwrap_or_default(), sent.batch);
+                for (back, sent) in self.sent.range_mut(..=index).rev().take(batch).enumerate() {
+                    sent.answer = Some(Some(ack.sequence.saturating_sub(back as u64)));
+                    sent.fresh = !ack.duplicate;
                 }
-                sent.answer = Some(Some(ack.sequence));
+            }
+            Err(error) if sent.batch > 1 => {
+                // Until then they go alone: the stream knows one of them.
+                worker.alone_up_to = worker.doubt.tried();
+                if error.kind != PublishErrorKind::Busy {
+                    worker.pace.refused(Instant::now());
+                }
+                return Err(End::Again(format!("a batch is not taken: {}", error_chain(&error))));
             }
             Err(error) if error.kind == PublishErrorKind::Rejected => {
                 let (journal, why) = (sent.journal, error_chain(&error));
@@ -240,14 +282,23 @@ impl Pipeline {
                 let event = event.into_iter().find(|event| event.sequence == journal);
                 keep(worker, event.ok_or("an event that was sent is not in the journal any more")?, why).await?;
             }
-            Err(error) => return Err(error_chain(&error)),
+            Err(error) => return Err(error_chain(&error).into()),
         }
         Ok(())
     }
 
     /// Moves on behind what the stream has acknowledged without a gap.
-    fn settle(&mut self, worker: &mut Worker) {
-        while let Some(Sent { journal, id, answer: Some(stream), then, .. }) = self.sent.front() {
+    fn settle(&mut self, worker: &mut Worker) -> Result<(), End> {
+        while let Some(Sent { journal, id, fresh, answer: Some(stream), then, .. }) = self.sent.front() {
+            if let Some(sequence) = stream.filter(|_| *fresh) {
+                if sequence <= self.given_out {
+                    let why = format!("the stream had given out {}, and gives out {sequence} again", self.given_out);
+                    worker.lost(&why);
+                    return Err(End::Again(why));
+                }
+                self.given_out = sequence;
+                worker.status.resent += u64::from(*journal <= worker.lost_up_to);
+            }
             worker.acknowledged(*journal, *stream, *id);
             if let Some((journal, stream, id)) = then {
                 worker.acknowledged(*journal, *stream, *id);
@@ -255,10 +306,11 @@ impl Pipeline {
             self.sent.pop_front();
             self.base += 1;
         }
+        Ok(())
     }
 }
 
-async fn keep(worker: &mut Worker, event: RawEvent, why: String) -> Result<(), String> {
+async fn keep(worker: &mut Worker, event: RawEvent, why: String) -> Result<(), End> {
     error!(id = %event.id, sequence = event.sequence, "NATS refuses an event for good; it is set aside: {why}");
     let aside = worker.aside.clone();
     let kept = blocking(move || aside.put(event, why)).await;

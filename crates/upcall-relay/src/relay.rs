@@ -30,6 +30,20 @@ pub(crate) enum End {
     Stopped,
     /// Events do not flow, for a reason in words. To be begun again.
     Failed(String),
+    /// Something is to be looked at anew, for a reason in words.
+    Again(String),
+}
+
+impl From<String> for End {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+impl From<&str> for End {
+    fn from(why: &str) -> Self {
+        Self::Failed(why.to_owned())
+    }
 }
 
 impl Relay {
@@ -70,6 +84,10 @@ impl Relay {
             let before = worker.progress();
             match worker.pass().await {
                 End::Stopped => break,
+                End::Again(why) => {
+                    info!("the relay begins anew: {why}");
+                    pause = PAUSE_MIN;
+                }
                 End::Failed(why) => {
                     if worker.progress() > before {
                         (pause, fault) = (PAUSE_MIN, None);

@@ -10,9 +10,10 @@ use upcall_bus_nats::{NatsBus, StreamState};
 use upcall_event::EventId;
 
 use crate::aside::Aside;
-use crate::checkpoint::{Checkpoint, Ledger, Verdict, verify};
+use crate::checkpoint::{Checkpoint, Ledger};
 use crate::doubt::{Doubt, Moment};
 use crate::memory::{Memory, Store};
+use crate::pace::Pace;
 use crate::relay::End;
 use crate::{Options, RelayHandle, RelayStatus};
 
@@ -47,9 +48,14 @@ pub(crate) struct Worker {
     /// The newest event that was ever acknowledged.
     acked_ever: u64,
     /// What is known about `acked`: where the stream has it, and which event it is.
-    newest: Option<(Checkpoint, EventId)>,
+    pub(crate) newest: Option<(Checkpoint, EventId)>,
     /// How many events were missing in the midst of the stream, and on which connection that was asked.
-    deleted: Option<(u64, u64)>,
+    pub(crate) deleted: Option<(u64, u64)>,
+    /// What the stream was last found to hold.
+    pub(crate) held: Option<Checkpoint>,
+    pub(crate) pace: Pace,
+    /// Events up to this one go in no batch.
+    pub(crate) alone_up_to: u64,
 }
 
 impl Worker {
@@ -76,6 +82,9 @@ impl Worker {
             acked_ever: floor,
             newest: None,
             deleted: None,
+            held: None,
+            pace: Pace::new(Instant::now()),
+            alone_up_to: 0,
             backlog,
             bus,
             options,
@@ -140,43 +149,6 @@ impl Worker {
         self.acked_ever = self.acked_ever.max(journal);
         self.doubt.acknowledged(journal);
         self.status.fault = None;
-    }
-
-    /// Compares the newest acknowledgement with what the stream holds, and goes back to the floor if that is less.
-    pub(crate) async fn compare(&mut self, state: StreamState) -> Result<(), String> {
-        if let Some(newest) = self.ledger.newest() {
-            let verdict = verify(&self.bus, &newest).await.map_err(|error| error_chain(&error))?.0;
-            let holes = self.deleted.map_or(0, |(_, deleted)| state.deleted.saturating_sub(deleted));
-            if let Verdict::Lost(why) = verdict {
-                self.lost(&why);
-            } else if holes > 0 && self.deleted.is_some_and(|(generation, _)| generation != self.generation()) {
-                self.lost(&format!("{holes} events in the midst of the stream are not there any more"));
-            }
-        }
-        self.note_deleted(state.deleted);
-        self.recognised = state.duplicate_window - state.duplicate_window / 4;
-        self.stream_last = state.last;
-        self.stream = Some(state);
-        Ok(())
-    }
-
-    /// Takes note of how many events are missing in the midst of the stream, as operators may remove some.
-    pub(crate) fn note_deleted(&mut self, deleted: u64) {
-        self.deleted = Some((self.generation(), deleted));
-    }
-
-    /// The server has come back with less than it had acknowledged: all that the journal holds is to be sent again.
-    pub(crate) fn lost(&mut self, why: &str) {
-        let floor = self.backlog.floor();
-        error!(
-            events = self.acked - floor,
-            "NATS has lost events that it had acknowledged; they are sent again from the journal: {why}"
-        );
-        self.lost_up_to = self.lost_up_to.max(self.acked);
-        self.status.losses += 1;
-        self.ledger.clear();
-        self.doubt.lost();
-        (self.acked, self.newest) = (floor, None);
     }
 
     /// Lets what the stream has held for long enough leave the journal.

@@ -17,7 +17,7 @@ use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::EventId;
 use upcall_relay::{Options as RelayOptions, Relay, RelayHandle, RelayStatus};
 use upcall_tests::executable::PATIENCE;
-use upcall_tests::nats::NatsServer;
+use upcall_tests::nats::{NatsOptions, NatsServer};
 
 /// For how long the stream recognises an id: short, so that a test can outwait it.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
@@ -28,12 +28,15 @@ pub(super) struct Setup {
     pub(super) sync_hold: Duration,
     pub(super) size_bytes: Option<u64>,
     pub(super) spilled: bool,
+    pub(super) window: Duration,
+    /// Lines of the server's configuration, inside `jetstream { … }`.
+    pub(super) jetstream: &'static str,
 }
 
 impl Default for Setup {
     /// Nothing leaves the journal.
     fn default() -> Self {
-        Self { sync_hold: Duration::from_secs(3_600), size_bytes: None, spilled: false }
+        Self { sync_hold: Duration::from_secs(3_600), size_bytes: None, spilled: false, window: WINDOW, jetstream: "" }
     }
 }
 
@@ -54,9 +57,10 @@ struct Running {
 
 impl Rig {
     pub(super) async fn new(setup: Setup) -> Self {
-        let server = NatsServer::start();
+        let jetstream = setup.jetstream.to_owned();
+        let server = NatsServer::start_with(&NatsOptions { jetstream, ..NatsOptions::default() });
         let mut options = Options::new(server.url());
-        options.streams.duplicate_window = WINDOW;
+        options.streams.duplicate_window = setup.window;
         options.streams.size_bytes = setup.size_bytes;
         let bus = NatsBus::connect(options).await.unwrap();
         within("a connection", bus.link().wait_for(|link| link.connected)).await.unwrap();

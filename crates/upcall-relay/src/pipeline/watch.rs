@@ -6,10 +6,12 @@ use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tracing::debug;
 use upcall_bus::{ArchiveError, error_chain};
+use upcall_bus_nats::StreamState;
 
 use super::Pipeline;
 use crate::aside;
 use crate::checkpoint::{Checkpoint, Verdict, verify};
+use crate::relay::End;
 use crate::worker::Worker;
 
 /// How often a checkpoint is made, and progress written down.
@@ -19,18 +21,20 @@ const VERIFY_EVERY: Duration = Duration::from_secs(5);
 /// How often events that were set aside are offered again.
 const OFFER_EVERY: Duration = Duration::from_secs(60);
 /// A checkpoint, whether it may leave the journal then, and what the stream says of it.
-pub(super) type Verified = (Checkpoint, bool, Result<(Verdict, u64), ArchiveError>);
+pub(super) type Verified = (Checkpoint, bool, Result<(Verdict, StreamState), ArchiveError>);
 
 impl Pipeline {
     /// Does what is to be done now and then.
-    pub(super) async fn tick(&mut self, worker: &mut Worker) -> Result<(), String> {
-        let late = self.sent.front().is_some_and(|sent| sent.at.elapsed() > worker.options.ack_timeout);
-        if late {
-            return Err("NATS does not acknowledge events in time".to_owned());
+    pub(super) async fn tick(&mut self, worker: &mut Worker) -> Result<(), End> {
+        // A server that is slow has many to answer before the last of them.
+        let since = self.sent.front().map(|sent| sent.at.max(self.heard).elapsed());
+        if since.is_some_and(|since| since > worker.options.ack_timeout) {
+            return Err("NATS does not acknowledge events in time".into());
         }
         if self.closed.elapsed() >= CHECKPOINT_EVERY {
             self.closed = Instant::now();
             worker.ledger.close();
+            worker.pace.measure(worker.progress(), Instant::now());
             worker.note_progress().await?;
         }
         self.verify(worker).await?;
@@ -45,13 +49,16 @@ impl Pipeline {
     }
 
     /// Compares checkpoints with what the stream holds, and releases those that it has held for long enough.
-    async fn verify(&mut self, worker: &mut Worker) -> Result<(), String> {
+    async fn verify(&mut self, worker: &mut Worker) -> Result<(), End> {
         if self.verifying.as_ref().is_some_and(JoinHandle::is_finished)
             && let Some(Ok((checkpoint, is_due, verdict))) = self.verifying.take().and_then(JoinHandle::now_or_never)
         {
             match verdict {
-                Ok((Verdict::Held, deleted)) => {
-                    worker.note_deleted(deleted);
+                Ok((Verdict::Held, state)) => {
+                    if worker.has_another_leader(&state) {
+                        return Err(End::Again("the stream is led by another server now".to_owned()));
+                    }
+                    worker.still_holds(checkpoint, &state);
                     // After a reconnect it is all looked at anew.
                     if is_due && worker.generation() == self.generation {
                         worker.release(checkpoint.journal).await?;
@@ -59,7 +66,7 @@ impl Pipeline {
                 }
                 Ok((Verdict::Lost(why), _)) => {
                     worker.lost(&why);
-                    return Err(format!("NATS has lost events that it had acknowledged: {why}"));
+                    return Err(End::Again(why));
                 }
                 // To be asked again, or the connection is gone.
                 Err(error) => debug!(error = error_chain(&error), "the stream can't be asked"),
