@@ -69,6 +69,11 @@ async fn each_part_can_do_its_work_and_no_more() {
         assert_eq!(gateway.publish(message, Deadline::after(PATIENCE)).await.unwrap(), expected);
     }
     assert!(gateway.id_at(1).await.unwrap().is_some());
+    for _ in 0..2 {
+        let mut scan = gateway.scan_ids(0).await.unwrap();
+        assert_eq!(scan.next().await.unwrap(), Some((1, Some(message(1).event.id))));
+        scan.close().await;
+    }
     refuses(&gateway, "upcall.dead.catalog").await;
     refuses(&gateway, "$JS.API.CONSUMER.MSG.NEXT.UPCALL.catalog").await;
 

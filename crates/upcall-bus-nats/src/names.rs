@@ -15,6 +15,9 @@ pub const REDELIVERY_PREFIX: &str = "upcall.redelivery";
 /// Where rejected callbacks are published: this, and the route's name, escaped.
 pub const QUARANTINE_PREFIX: &str = "upcall.quarantine";
 
+/// The consumer with which a relay looks for ids, for a moment; no consumer of ours can have this name.
+pub const RELAY_READER: &str = "upcall+relay";
+
 /// The headers that dead letters and redeliveries have beside the event's own.
 pub mod header {
     /// Which consumer could not take the event.

@@ -46,6 +46,7 @@ impl Worker {
         }
         info!(events = asked, found = found.len(), after, "looked in the stream for events that may be there already");
         self.doubt.looked(first, last, found, scan.last(), since);
+        scan.close().await;
         Ok(())
     }
 }

@@ -164,6 +164,7 @@ impl Rig {
         while let Some((_, id)) = scan.next().await.unwrap() {
             ids.push(id.expect("an id of ours"));
         }
+        scan.close().await;
         ids
     }
 

@@ -91,6 +91,23 @@ async fn a_server_that_hangs_delays_nobody_beyond_the_deadline_and_most_not_at_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_reached_the_stream_before_it_was_spilled_is_not_stored_again() {
+    if nats::is_missing("spilling what the stream has") {
+        return;
+    }
+    let mut rig = Rig::new(setup()).await;
+    // As when the stream's answer was lost.
+    for number in (0..100).step_by(3) {
+        rig.bus.publish(message(number), Deadline::after(BUDGET)).await.unwrap();
+    }
+    rig.store(0..100).await;
+    tokio::time::sleep(WINDOW * 2).await;
+    rig.relay().await;
+    rig.wait("the spill is empty", |status| status.relayed == 100 && status.unconfirmed == 0).await;
+    rig.assert_each_once(0..100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_the_server_refuses_for_good_is_refused_and_not_spilled() {
     if nats::is_missing("refusing instead of spilling") {
         return;
