@@ -197,7 +197,14 @@ async fn a_stream_that_is_configured_wrong_is_found() {
     context.delete_stream("UPCALL").await.unwrap();
 
     let origin = Some(Source { name: "OTHER".to_owned(), ..Source::default() });
-    let mirror = Config { subjects: Vec::new(), mirror: origin, duplicate_window: Duration::ZERO, ..good.clone() };
+    let mirror = Config {
+        subjects: Vec::new(),
+        mirror: origin,
+        duplicate_window: Duration::ZERO,
+        // No mirror can have it.
+        allow_atomic_publish: false,
+        ..good.clone()
+    };
     context.create_stream(mirror).await.unwrap();
     has(&examine(&bus, &Questions::default()).await, "stream-mirror", Severity::Harm);
     context.delete_stream("UPCALL").await.unwrap();
