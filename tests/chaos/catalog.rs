@@ -13,6 +13,8 @@ use crate::executable::PATIENCE;
 
 /// How long the consumer may hold the database's lock.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
+/// Long enough for some uploads to arrive, whatever their rate.
+const LOCKED_FOR: Duration = Duration::from_millis(400);
 const POLL: Duration = Duration::from_millis(50);
 
 const WATCH: &str = "
@@ -74,6 +76,18 @@ impl Catalog {
         let query = "SELECT count(*) FROM effect WHERE request_id = ?";
         let effects: u32 = open(&self.path)?.query_row(query, [upload.request_id()], |row| row.get(0))?;
         Ok(effects > 0)
+    }
+
+    /// Does something after the consumer could not write for a moment: it holds what it was delivered meanwhile.
+    ///
+    /// # Errors
+    /// If the database can't be locked.
+    pub(crate) fn while_locked(&self, act: impl FnOnce()) -> anyhow::Result<()> {
+        let db = open(&self.path)?;
+        db.execute_batch("BEGIN IMMEDIATE")?;
+        std::thread::sleep(LOCKED_FOR);
+        act();
+        Ok(db.execute_batch("ROLLBACK")?)
     }
 
     /// Every effect by request id, in the order in which they happened.

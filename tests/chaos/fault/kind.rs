@@ -150,6 +150,10 @@ impl Fault {
     /// Breaks it.
     pub(crate) fn inflict(self, fleet: &Fleet) -> anyhow::Result<()> {
         match self.breakage {
+            // In the middle of its work: between two batches it would be delivered nothing twice.
+            Breakage::Kill if self.place == Place::Consumer => {
+                fleet.catalog.while_locked(|| self.processes(fleet).for_each(Process::kill))?;
+            }
             Breakage::Kill => {
                 self.processes(fleet).for_each(Process::kill);
                 self.servers(fleet).iter().for_each(NatsServer::kill);
