@@ -128,7 +128,7 @@ fn main() -> anyhow::Result<()> {
         ["serve-journal", address, folder] => bare::journal(address.parse()?, Path::new(folder)),
         ["serve-nats", address, url] => bare::nats(address.parse()?, url),
         // For a profiler to look at.
-        ["gateway", seconds] => gateway(Duration::from_secs(seconds.parse()?)),
+        ["alone", subject, seconds] => alone(subject, Duration::from_secs(seconds.parse()?)),
         [] => compare(&[ON_THE_JOURNAL, ON_NATS], 5, Duration::from_secs(4)),
         [rounds, seconds] => {
             compare(&[ON_THE_JOURNAL, ON_NATS], rounds.parse()?, Duration::from_secs(seconds.parse()?))
@@ -138,20 +138,26 @@ fn main() -> anyhow::Result<()> {
         }
         ["nats", rounds, seconds] => compare(&[ON_NATS], rounds.parse()?, Duration::from_secs(seconds.parse()?)),
         _ => bail!(
-            "usage: bench [[journal|nats] ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench gateway SECONDS"
+            "usage: bench [[journal|nats] ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench alone a|b|c|d|e|f SECONDS"
         ),
     }
 }
 
-/// Loads the gateway alone.
-fn gateway(duration: Duration) -> anyhow::Result<()> {
+/// Loads one subject alone.
+fn alone(subject: &str, duration: Duration) -> anyhow::Result<()> {
+    let subjects = [ON_THE_JOURNAL.subjects, &ON_NATS.subjects[..3]].concat();
+    let named = |candidate: &&Subject| candidate.name().starts_with(&format!("({subject})"));
+    let subject = *subjects.iter().find(named).with_context(|| format!("there is no ({subject})"))?;
     let folder = upcall_tests::executable::path().with_file_name("bench-data");
     let corpus = Corpus::load(&folder, CALLBACKS)?;
     let data = tempfile::tempdir_in(&folder)?;
-    let server = start(Subject::Gateway, data.path(), &corpus, None)?;
+    let nats = subject.nats();
+    let server = start(subject, data.path(), &corpus, nats.as_ref())?;
     let load = Load { target: server.address, connections: CONNECTIONS, close: false, duration };
+    let idle = server.cpu_seconds()?;
     let outcome = load::run(load, &corpus.requests(false))?;
-    println!("{:.0} answers/s, {} failures", outcome.rate, outcome.failures);
+    let cpu = (server.cpu_seconds()? - idle) * 1e6 / outcome.answers() as f64;
+    println!("{}: {:.0} answers/s, {cpu:.1} µs, {} failures", subject.name(), outcome.rate, outcome.failures);
     Ok(())
 }
 
