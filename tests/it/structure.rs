@@ -9,9 +9,17 @@ use serde_json::Value;
 /// The floors of `docs/ARCHITECTURE.md`, lowest first.
 const FLOORS: &[&[&str]] = &[
     &["upcall-event", "upcall-callback", "upcall-telemetry"],
-    &["upcall-bus", "upcall-responder"],
+    &["upcall-bus", "upcall-responder", "upcall-egress"],
     &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-bus-nats", "upcall-consumer"],
-    &["upcall-sink-sql", "upcall-gateway", "upcall-simulator", "upcall-relay"],
+    &[
+        "upcall-sink-sql",
+        "upcall-sink-webhook",
+        "upcall-sink-notify",
+        "upcall-sink-command",
+        "upcall-gateway",
+        "upcall-simulator",
+        "upcall-relay",
+    ],
     &["upcall"],
 ];
 
@@ -27,7 +35,11 @@ const UNKNOWN_TO: &[(&str, &[&str])] = &[
     ("upcall-bus-journal", &["async-nats", "hyper"]),
     ("upcall-bus-nats", &["rusqlite", "sqlx-core", "hyper"]),
     ("upcall-consumer", STORES),
-    ("upcall-sink-sql", &["rusqlite", "async-nats"]),
+    ("upcall-egress", &["axum", "upcall-event", "upcall-bus", "async-nats", "rusqlite", "sqlx-core"]),
+    ("upcall-sink-sql", &["rusqlite", "async-nats", "hyper"]),
+    ("upcall-sink-webhook", STORES),
+    ("upcall-sink-notify", STORES),
+    ("upcall-sink-command", &["hyper", "rusqlite", "sqlx-core", "async-nats"]),
     ("upcall-gateway", STORES),
     ("upcall-simulator", &["upcall-gateway", "upcall-event"]),
 ];

@@ -15,6 +15,7 @@ mod response;
 mod route;
 mod secret;
 mod setting;
+mod sink;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +26,7 @@ use upcall_gateway::{InvalidRoutes, check_routes};
 use upcall_responder::Responder;
 
 pub(crate) use bus::{Bus, JOURNAL_FOLDER};
-pub(crate) use consumer::{Consumer, Sink};
+pub(crate) use consumer::Consumer;
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
@@ -33,6 +34,7 @@ pub(crate) use nats::{Ack, Nats};
 use reader::{Mistake, Reader, Section};
 pub(crate) use response::AnswerBy;
 pub(crate) use route::Route;
+pub(crate) use sink::Sink;
 
 /// A valid configuration.
 #[derive(Debug, Clone)]

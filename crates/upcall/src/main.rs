@@ -11,6 +11,7 @@ mod gauges;
 mod node;
 mod runtime;
 mod signals;
+mod sink;
 mod terminal;
 
 use std::process::ExitCode;

@@ -9,14 +9,14 @@ use tracing::{error, info, warn};
 use upcall_bus::SubscribeError;
 use upcall_consumer::Consumer;
 use upcall_gateway::{Gateway, Observer, Options};
-use upcall_sink_sql::SqlSink;
 use upcall_telemetry::metrics::Metrics;
 use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
 
 use crate::answer;
 use crate::bus::Bus;
-use crate::config::{Config, Sink};
+use crate::config::Config;
 use crate::gauges;
+use crate::sink;
 
 /// Everything that a configuration names, built and bound, not yet running.
 pub(crate) struct Node {
@@ -45,10 +45,8 @@ impl Node {
         let mut consumers = Vec::new();
         for consumer in config.consumers {
             let name = consumer.options.spec.name.to_string();
-            let sink = match consumer.sink {
-                Sink::Sql(options) => SqlSink::new(options).with_context(|| format!("consumer {name}"))?,
-            };
-            let consumer = Consumer::new(bus.consumed(), Arc::new(sink), consumer.options);
+            let sink = sink::build(consumer.sink).with_context(|| format!("consumer {name}"))?;
+            let consumer = Consumer::new(bus.consumed(), sink, consumer.options);
             gauges::of_consumer(&metrics, &name, consumer.stats());
             consumers.push((name, consumer));
         }

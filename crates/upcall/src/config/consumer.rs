@@ -1,7 +1,6 @@
 //! `[[consumer]]`: who reads the events, and what is done with them.
 
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::Path;
 use std::time::Duration;
 
 use toml::Value;
@@ -12,20 +11,14 @@ use upcall_event::SubjectFilter;
 use crate::bus::RELAY;
 
 use super::reader::{Section, kind_of};
-use super::secret;
 use super::setting::{Count, Setting};
+use super::sink::Sink;
 
 /// A consumer and its sink.
 #[derive(Debug, Clone)]
 pub(crate) struct Consumer {
     pub(crate) options: upcall_consumer::Options,
     pub(crate) sink: Sink,
-}
-
-/// What a consumer does with events.
-#[derive(Debug, Clone)]
-pub(crate) enum Sink {
-    Sql(upcall_sink_sql::Options),
 }
 
 impl Setting for ConsumerName {
@@ -38,14 +31,6 @@ impl Setting for ConsumerName {
 
 impl Setting for SubjectFilter {
     const KIND: &'static str = "a subject filter, such as \"upcall.uploads.examplebucket.>\"";
-
-    fn read(value: &Value) -> Result<Self, String> {
-        parse(value, Self::KIND)
-    }
-}
-
-impl Setting for upcall_sink_sql::TableName {
-    const KIND: &'static str = "a table's name";
 
     fn read(value: &Value) -> Result<Self, String> {
         parse(value, Self::KIND)
@@ -94,23 +79,9 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     let drain_timeout =
         section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");
     let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
-    let sink = read_sink(&mut section);
-    if let Some(Sink::Sql(sql)) = &sink
-        && let Some(events_kept) = events_kept
-        && sql.applied_kept <= events_kept
-    {
-        section.mistake(
-            "sql.applied_kept",
-            "is not above the time that the bus keeps events (`bus.journal.retention.age` and `dead_letter_age`, `bus.nats.streams.age` and `dead_age`): an event that comes again later would be applied again",
-        );
-    }
-    if let Some(Sink::Sql(sql)) = &sink
-        && sql.statement_timeout >= deliver_timeout
-    {
-        section.mistake(
-            "sql.statement_timeout",
-            "is not below the consumer's `deliver_timeout`: a slow database would cost events their attempts",
-        );
+    let sink = Sink::read(&mut section);
+    if let Some(sink) = &sink {
+        sink.check(&section, deliver_timeout, events_kept);
     }
     let spec = ConsumerSpec { name: name?, filter, start };
     let defaults = upcall_consumer::Options::new(spec);
@@ -140,39 +111,4 @@ fn read_backoff(mut section: Section<'_>) -> Backoff {
         section.mistake("max", "is shorter than the first wait");
     }
     Backoff { first, max, ..defaults }
-}
-
-fn read_sink(section: &mut Section<'_>) -> Option<Sink> {
-    let Some(sql) = section.optional_section("sql", "Keeps a table of uploads in a SQL database.") else {
-        section.mistake_here("has no sink: add `sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }`");
-        return None;
-    };
-    read_sql(sql).map(Sink::Sql)
-}
-
-fn read_sql(mut section: Section<'_>) -> Option<upcall_sink_sql::Options> {
-    let url = secret::required(
-        &mut section,
-        "url",
-        "The database: `sqlite://PATH`, relative to this file. May be `{ env = \"NAME\" }` or `{ file = \"PATH\" }`.",
-    );
-    let table = section.or("table", "uploads", "The table; it is created at first use.");
-    let statement_timeout = section.or(
-        "statement_timeout",
-        "10s",
-        "How long one transaction may take before the database counts as out of order.",
-    );
-    let applied_kept = section.or(
-        "applied_kept",
-        "90d",
-        "How long the ids of applied events are kept. Keep it above the time that the bus keeps events.",
-    );
-    let url = match url?.split_once("://") {
-        Some(("sqlite", path)) => format!("sqlite://{}", section.resolve(Path::new(path)).display()),
-        _ => {
-            section.mistake("url", "is no database that this version knows: write `sqlite://PATH`");
-            return None;
-        }
-    };
-    Some(upcall_sink_sql::Options { statement_timeout, applied_kept, ..upcall_sink_sql::Options::new(url, table) })
 }

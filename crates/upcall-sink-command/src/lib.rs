@@ -1,0 +1,1 @@
+//! The sink that runs a program.

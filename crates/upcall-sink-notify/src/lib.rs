@@ -1,0 +1,1 @@
+//! The sink that tells people: mail and chat.

@@ -1,0 +1,42 @@
+//! What a consumer does with events: one table of `[[consumer]]`, named like the sink.
+
+mod sql;
+
+use std::time::Duration;
+
+use super::reader::Section;
+
+/// A sink's options.
+#[derive(Debug, Clone)]
+pub(crate) enum Sink {
+    Sql(upcall_sink_sql::Options),
+}
+
+impl Sink {
+    /// Reads the one sink of a `[[consumer]]`. `None` where mistakes leave none; they are on record.
+    pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
+        let sql = section.optional_section("sql", "Keeps a table of uploads in a SQL database.");
+        // One entry for each sink. Each is read, so that every mistake is reported.
+        let named: Vec<Option<Self>> = [sql.map(|sql| sql::read(sql).map(Self::Sql))].into_iter().flatten().collect();
+        match <[_; 1]>::try_from(named) {
+            Ok([sink]) => sink,
+            Err(none) if none.is_empty() => {
+                section.mistake_here("has no sink: add `sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }`");
+                None
+            }
+            Err(_) => {
+                section.mistake_here(
+                    "has several sinks: give each a consumer of its own, since each goes at its own pace",
+                );
+                None
+            }
+        }
+    }
+
+    /// Reports what does not go with the rest of its consumer.
+    pub(super) fn check(&self, section: &Section<'_>, deliver_timeout: Duration, events_kept: Option<Duration>) {
+        match self {
+            Self::Sql(options) => sql::check(options, section, deliver_timeout, events_kept),
+        }
+    }
+}

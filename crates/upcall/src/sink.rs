@@ -1,0 +1,14 @@
+//! From a sink's configuration to the sink.
+
+use std::sync::Arc;
+
+use upcall_sink_sql::SqlSink;
+
+use crate::config::Sink;
+
+/// Builds the sink. Nothing is connected to yet: that is the consumer's to do.
+pub(crate) fn build(sink: Sink) -> anyhow::Result<Arc<dyn upcall_consumer::Sink>> {
+    Ok(match sink {
+        Sink::Sql(options) => Arc::new(SqlSink::new(options)?),
+    })
+}
