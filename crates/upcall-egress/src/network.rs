@@ -1,0 +1,61 @@
+//! Networks of addresses, as in `10.0.0.0/8`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+/// A network of addresses, or a single one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+/// Text that names no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no network: write an address, such as `10.1.2.3`, or one with a prefix, such as `10.0.0.0/8` or `fd00::/8`"
+)]
+pub struct InvalidNetwork(String);
+
+impl Network {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+
+    pub(crate) fn is_single(&self) -> bool {
+        self.0.prefix_len() == self.0.max_prefix_len()
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
+        let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        let is_plain = |network: &IpNet| network.addr().to_canonical() == network.addr();
+        // Bits behind the prefix are a mistake: somebody meant another network.
+        let exact = network.filter(|network| network.trunc() == *network && is_plain(network));
+        exact.map(Self).ok_or_else(|| InvalidNetwork(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_an_address_or_one_with_an_exact_prefix() {
+        for (text, shown) in [("10.0.0.0/8", "10.0.0.0/8"), ("10.1.2.3", "10.1.2.3/32"), ("fd00::/8", "fd00::/8")] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), shown);
+        }
+        for wrong in ["", "10", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "fd00::1/8", "::ffff:10.0.0.0/104", "a/8"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong:?}");
+        }
+    }
+}
