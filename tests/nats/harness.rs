@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::runtime::Runtime;
 use upcall_bus::conformance::Harness;
-use upcall_bus::{Archive, Bus, Deadline};
+use upcall_bus::{Archive, Bus, Deadline, Quarantine};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsCluster, NatsServer};
@@ -62,6 +62,10 @@ impl Harness for NatsHarness {
     }
 
     fn archive(&self) -> Arc<dyn Archive> {
+        Arc::new(self.bus.clone())
+    }
+
+    fn quarantine(&self) -> Arc<dyn Quarantine> {
         Arc::new(self.bus.clone())
     }
 

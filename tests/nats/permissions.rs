@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
-use upcall_bus::conformance::message;
-use upcall_bus::{Archive, Bus, ConsumerSpec, Deadline, Delivery, Publisher, Receipt, Start, Subscription};
+use upcall_bus::conformance::{message, rejected_callback};
+use upcall_bus::{Archive, Bus, ConsumerSpec, Deadline, Delivery, Publisher, Quarantine, Receipt, Start, Subscription};
 use upcall_bus_nats::examine::{Questions, Severity};
 use upcall_bus_nats::{Auth, NatsBus, Options};
 use upcall_tests::executable::{PATIENCE, workspace};
@@ -74,6 +74,7 @@ async fn each_part_can_do_its_work_and_no_more() {
         assert_eq!(scan.next().await.unwrap(), Some((1, Some(message(1).event.id))));
         scan.close().await;
     }
+    gateway.quarantine(&[rejected_callback(1)]).await.unwrap();
     refuses(&gateway, "upcall.dead.catalog").await;
     refuses(&gateway, "$JS.API.CONSUMER.MSG.NEXT.UPCALL.catalog").await;
 
@@ -87,6 +88,8 @@ async fn each_part_can_do_its_work_and_no_more() {
     assert_eq!(again.attempt(), 2);
     again.dead_letter("never").await.unwrap();
 
+    let quarantined = operator.quarantined(0, 10).await.unwrap();
+    assert!(operator.drop_quarantined(quarantined[0].number).await.unwrap());
     let letters = operator.dead_letters(0, 10).await.unwrap();
     assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "never"));
     assert!(operator.retry_dead_letter(letters[0].number).await.unwrap());

@@ -1,11 +1,11 @@
-//! Forgetting dead letters, and what replays have given, past their time.
+//! Forgetting what is past its time: dead letters, what replays have given, and rejected callbacks.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
-use crate::clock;
 use crate::statements::{Statements, Sync};
+use crate::{Options, clock, quarantine};
 
 /// How often is looked for them.
 const EVERY: Duration = Duration::from_secs(5);
@@ -25,18 +25,21 @@ impl Aging {
     }
 
     /// Removes one batch of each kind, if it is time. The next call is due at once while there are more.
-    pub(crate) fn run(&mut self, statements: &mut Statements<'_>, dead_letter_age: Duration) -> rusqlite::Result<()> {
+    pub(crate) fn run(&mut self, statements: &mut Statements<'_>, keep: &Options) -> rusqlite::Result<()> {
         let now = Instant::now();
         if now < self.next {
             return Ok(());
         }
         self.next = now + EVERY;
-        let (died, given) = (before(dead_letter_age), before(REPLAY_AGE));
-        if !is_past(statements.db, died, given)? {
+        let (died, given) = (before(keep.dead_letter_age), before(REPLAY_AGE));
+        let beyond = quarantine::beyond(statements.db, &keep.quarantine)?;
+        if beyond == 0 && !is_past(statements.db, died, given)? {
             return Ok(());
         }
         // Nothing is lost if a power cut undoes it.
-        let removed = statements.transaction(Sync::Lazy, |statements| remove(statements.db, died, given))?;
+        let removed = statements.transaction(Sync::Lazy, |statements| {
+            Ok(remove(statements.db, died, given)?.max(quarantine::remove(statements.db, beyond)?))
+        })?;
         if removed >= BATCH {
             self.next = now;
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use upcall_bus::{Archive, ArchiveError, ConsumerName, DeadLetter, Page, StoredEvent};
+use upcall_bus::{Archive, ArchiveError, ConsumerName, DeadLetter, Page, Quarantined, StoredEvent};
 use upcall_event::{Event, SubjectFilter};
 
 use crate::giver::{Given, Giver};
@@ -121,6 +121,15 @@ impl Archive for JournalArchive {
 
     async fn drop_dead_letter(&self, number: u64) -> Result<bool, ArchiveError> {
         self.write(move |giver| giver.drop_dead_letter(number)).await
+    }
+
+    /// A journal of an earlier version has none, until it is opened for writing.
+    async fn quarantined(&self, after: u64, max: usize) -> Result<Vec<Quarantined>, ArchiveError> {
+        self.read(move |reader| reader.quarantined(after, max)).await
+    }
+
+    async fn drop_quarantined(&self, number: u64) -> Result<bool, ArchiveError> {
+        self.write(move |giver| giver.drop_quarantined(number)).await
     }
 
     async fn last_sequence(&self) -> Result<u64, ArchiveError> {

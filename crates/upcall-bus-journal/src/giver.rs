@@ -105,6 +105,10 @@ impl Giver {
         self.transaction(|db| Ok(db.execute("DELETE FROM dead_letter WHERE number = ?1", [number])? > 0))
     }
 
+    pub(crate) fn drop_quarantined(&mut self, number: u64) -> rusqlite::Result<bool> {
+        self.transaction(|db| Ok(db.execute("DELETE FROM quarantine WHERE number = ?1", [number])? > 0))
+    }
+
     /// Gives events to a consumer, but for those that it was given under this name.
     pub(crate) fn give(&mut self, consumer: &str, replay: &str, events: &[Given]) -> rusqlite::Result<()> {
         self.transaction(|db| {

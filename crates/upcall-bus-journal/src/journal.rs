@@ -130,6 +130,10 @@ impl Journal {
         let _ = finished.wait_for(|finished| *finished).await;
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
     /// The right to read a consumer, and a connection to do so.
     async fn lease(&self, spec: ConsumerSpec) -> Result<(Lease, Connection), SubscribeError> {
         let closed = || SubscribeError::from(SubscribeErrorKind::Closed);

@@ -16,6 +16,19 @@ pub struct Options {
     pub retention: Retention,
     /// How long dead letters stay, from when they died.
     pub dead_letter_age: Duration,
+    /// How much is kept of rejected callbacks.
+    pub quarantine: QuarantineBounds,
+}
+
+/// How much is kept of rejected callbacks. Whichever limit is reached first holds, within a few seconds; the oldest go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuarantineBounds {
+    /// How many are kept.
+    pub rows: usize,
+    /// What they take together, as JSON.
+    pub size_bytes: u64,
+    /// How long they are kept.
+    pub age: Duration,
 }
 
 /// How long events stay in the journal. Whichever limit is reached first holds.
@@ -39,6 +52,10 @@ const RETENTION_SIZE_BYTES: u64 = 10 << 30;
 /// A month: long enough for somebody to come back and look.
 const DEAD_LETTER_AGE: Duration = Duration::from_hours(30 * 24);
 
+/// More than anybody reads; at a callback's usual size 20 MB.
+const QUARANTINE_ROWS: usize = 10_000;
+const QUARANTINE_SIZE_BYTES: u64 = 64 << 20;
+
 impl Options {
     /// The defaults, for a journal in this folder.
     #[must_use]
@@ -49,7 +66,15 @@ impl Options {
             in_flight_max: IN_FLIGHT_MAX,
             retention: Retention::default(),
             dead_letter_age: DEAD_LETTER_AGE,
+            quarantine: QuarantineBounds::default(),
         }
+    }
+}
+
+impl Default for QuarantineBounds {
+    /// 10,000, which take 64 MiB at most, for 30 days.
+    fn default() -> Self {
+        Self { rows: QUARANTINE_ROWS, size_bytes: QUARANTINE_SIZE_BYTES, age: DEAD_LETTER_AGE }
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use upcall_bus::{ConsumerSpec, PublishErrorKind, Receipt, SettleErrorKind, Settlement, SubscribeErrorKind};
 
-use crate::error::Fault;
+use crate::error::{Cause, Fault};
 use crate::index::Key;
+use crate::quarantine::Row;
 use crate::session::{Item, Lease, Session};
 
 /// What the payloads of waiting publications take in memory at most.
@@ -45,6 +46,11 @@ pub(crate) enum Request {
         done: Option<oneshot::Sender<Result<(), Fault<SettleErrorKind>>>>,
     },
     Release(Arc<Session>),
+    /// Rejected callbacks.
+    Quarantine {
+        rows: Vec<Row>,
+        done: oneshot::Sender<Result<(), Cause>>,
+    },
     #[cfg(test)]
     Execute(String, oneshot::Sender<()>),
 }

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use upcall_bus::Quarantined;
 use upcall_event::{Event, EventId, Subject, SubjectFilter};
 
 use crate::schema::{self, DATABASE};
-use crate::{ConsumerState, OpenError, ReadError, clock};
+use crate::{ConsumerState, OpenError, ReadError, clock, quarantine};
 
 /// How many rows one step reads at most, so that a filter that selects little holds no snapshot for long.
 const SCAN_MAX: usize = 4_096;
@@ -169,6 +170,15 @@ impl Reader {
         )?;
         let letters = statement.query_map(params![after, consumer, max], dead_letter)?;
         Ok(letters.collect::<Result<_, _>>()?)
+    }
+
+    /// Reads up to `max` rejected callbacks after a number. A journal of an earlier schema has none.
+    pub(crate) fn quarantined(&self, after: u64, max: usize) -> Result<Vec<Quarantined>, ReadError> {
+        let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'quarantine')";
+        if !self.db.query_row(exists, (), |row| row.get::<_, bool>(0))? {
+            return Ok(Vec::new());
+        }
+        quarantine::read(&self.db, after, max)
     }
 
     /// Tells how far every consumer is.

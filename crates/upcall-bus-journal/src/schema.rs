@@ -19,7 +19,12 @@ const APPLICATION_ID: i64 = 0x5550_434A;
 
 /// What leads from each schema to the next; `user_version` is the number of those that were run.
 /// An entry that was released is never changed: a new one is added.
-const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// Gives a new file its tables, and an older one those that it lacks.
 pub(crate) fn migrate(db: &mut Connection, file: &Path) -> Result<(), OpenError> {

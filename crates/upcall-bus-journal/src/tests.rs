@@ -6,6 +6,7 @@ mod faults;
 mod files;
 mod ids;
 mod keeping;
+mod quarantine;
 mod recognition;
 
 use std::path::Path;

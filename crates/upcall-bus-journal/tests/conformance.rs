@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tempfile::TempDir;
 use upcall_bus::conformance::Harness;
-use upcall_bus::{Archive, Bus, archive_conformance_tests, conformance_tests};
+use upcall_bus::{Archive, Bus, Quarantine, archive_conformance_tests, conformance_tests};
 use upcall_bus_journal::{Journal, JournalArchive, Options};
 
 /// A journal whose crash is a copy of its files as they are, without a farewell of the writer.
@@ -23,6 +23,10 @@ impl Harness for JournalHarness {
 
     fn archive(&self) -> Arc<dyn Archive> {
         Arc::new(JournalArchive::open(self.folder.path()).expect("an archive"))
+    }
+
+    fn quarantine(&self) -> Arc<dyn Quarantine> {
+        Arc::new(self.journal.clone())
     }
 
     async fn crash(&mut self) {

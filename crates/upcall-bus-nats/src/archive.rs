@@ -7,12 +7,14 @@ mod letters;
 mod past;
 
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::{Info, RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, Info, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{ErrorCode, message::StreamMessage};
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use upcall_bus::{Archive, ArchiveError, ConsumerName, DeadLetter, Page, Source, StoredEvent};
+use upcall_bus::{
+    Archive, ArchiveError, ConsumerName, DeadLetter, Page, Quarantined, RejectedCallback, Source, StoredEvent,
+};
 use upcall_event::SubjectFilter;
 
 use crate::NatsBus;
@@ -29,6 +31,22 @@ impl Archive for NatsBus {
 
     async fn drop_dead_letter(&self, number: u64) -> Result<bool, ArchiveError> {
         letters::forget(self, number).await.map_err(|source| self.failed(source))
+    }
+
+    async fn quarantined(&self, after: u64, max: usize) -> Result<Vec<Quarantined>, ArchiveError> {
+        let quarantine = self.names().quarantine();
+        scan(self, &quarantine, after, max, quarantined).await.map_err(|source| self.failed(source))
+    }
+
+    async fn drop_quarantined(&self, number: u64) -> Result<bool, ArchiveError> {
+        let quarantine = self.names().quarantine();
+        let dropped = async {
+            match at(self, &quarantine, number).await?.as_ref().and_then(quarantined) {
+                Some(_) => delete(self, &quarantine, number).await,
+                None => Ok(false),
+            }
+        };
+        dropped.await.map_err(|source| self.failed(source))
     }
 
     async fn last_sequence(&self) -> Result<u64, ArchiveError> {
@@ -118,8 +136,69 @@ impl NatsBus {
     }
 }
 
+fn quarantined(message: &StreamMessage) -> Option<Quarantined> {
+    // What is no JSON of ours somebody else has put there.
+    let callback = RejectedCallback::from_json(&message.payload).ok()?;
+    Some(Quarantined { number: message.sequence, callback })
+}
+
 fn missing(stream: &str) -> String {
     format!("the server has no stream {stream}; `upcall provision` makes it")
+}
+
+/// How many messages are asked for at once.
+const AT_ONCE: usize = 32;
+
+/// Reads up to `max` messages of a stream after a number, those of which `parse` makes something.
+///
+/// One by one from the leader: a consumer on another replica might still show one that is gone.
+async fn scan<T>(
+    bus: &NatsBus,
+    name: &str,
+    after: u64,
+    max: usize,
+    parse: impl Fn(&StreamMessage) -> Option<T>,
+) -> Result<Vec<T>, Source> {
+    let stream = bus.reach(name).await?;
+    let mut found = Vec::new();
+    let mut next = after + 1;
+    while found.len() < max {
+        let Some(first) = read(&stream, name, Which::From(next)).await? else { break };
+        next = first.sequence + 1;
+        found.extend(parse(&first));
+        // Those behind it are likely to be there, too.
+        let count = AT_ONCE.min(max - found.len()) as u64;
+        let behind: Vec<_> = stream::iter(next..next + count)
+            .map(|number| read(&stream, name, Which::At(number)))
+            .buffered(AT_ONCE)
+            .try_collect()
+            .await?;
+        next += count;
+        found.extend(behind.iter().flatten().filter_map(&parse));
+    }
+    Ok(found)
+}
+
+/// Reads the message of a number, if there is one.
+async fn at(bus: &NatsBus, name: &str, number: u64) -> Result<Option<StreamMessage>, Source> {
+    // The server takes 0 for no number at all.
+    let message = read(&bus.reach(name).await?, name, Which::At(number.max(1))).await?;
+    Ok(message.filter(|message| message.sequence == number))
+}
+
+/// Removes a message. False if somebody else was faster.
+async fn delete(bus: &NatsBus, name: &str, number: u64) -> Result<bool, Source> {
+    match bus.reach(name).await?.delete_message(number).await {
+        Ok(deleted) => Ok(deleted),
+        Err(error) => match error.kind() {
+            DeleteMessageErrorKind::JetStream(error)
+                if [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::NO_MESSAGE_FOUND].contains(&error.error_code()) =>
+            {
+                Ok(false)
+            }
+            _ => Err(error.into()),
+        },
+    }
 }
 
 /// Which message of a stream.

@@ -24,6 +24,7 @@ mod options;
 mod outbox;
 mod provision;
 mod publish;
+mod quarantine;
 mod service;
 mod session;
 mod settle;

@@ -1,6 +1,7 @@
 //! What things are called on NATS: streams, subjects and headers. `docs/consumers.md` tells others.
 
 use upcall_bus::ConsumerName;
+use upcall_event::escape_token;
 
 /// The names of everything that belongs to one Upcall, derived from its stream's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Names {
 pub const DEAD_PREFIX: &str = "upcall.dead";
 /// Where events are given to one consumer again: this, and the consumer's name.
 pub const REDELIVERY_PREFIX: &str = "upcall.redelivery";
-/// Where rejected callbacks are published: this, and the route's name, escaped.
+/// Where rejected callbacks are published: this, and the route's name, escaped; `_` where no route was found.
 pub const QUARANTINE_PREFIX: &str = "upcall.quarantine";
 
 /// The consumer with which a relay looks for ids, for a moment; no consumer of ours can have this name.
@@ -78,6 +79,12 @@ impl Names {
 #[must_use]
 pub fn dead_subject(consumer: &ConsumerName) -> String {
     format!("{DEAD_PREFIX}.{consumer}")
+}
+
+/// The subject of a route's rejected callbacks, or of those without a route: no route has an empty name.
+#[must_use]
+pub fn quarantine_subject(route: Option<&str>) -> String {
+    format!("{QUARANTINE_PREFIX}.{}", escape_token(route.unwrap_or_default()))
 }
 
 /// The subject of what a consumer gets again.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use upcall_event::{Event, Subject, SubjectFilter};
 
-use crate::{ConsumerName, Source};
+use crate::{ConsumerName, Quarantined, Source};
 
 /// What a bus holds. It is used beside the processes that publish and consume, and needs none of them.
 ///
@@ -32,6 +32,18 @@ pub trait Archive: Send + Sync {
     /// # Errors
     /// If the bus can't be written.
     async fn drop_dead_letter(&self, number: u64) -> Result<bool, ArchiveError>;
+
+    /// Returns up to `max` rejected callbacks with numbers after `after`, in order of their numbers.
+    ///
+    /// # Errors
+    /// If the bus can't be read.
+    async fn quarantined(&self, after: u64, max: usize) -> Result<Vec<Quarantined>, ArchiveError>;
+
+    /// Forgets a rejected callback. False if there is none of that number.
+    ///
+    /// # Errors
+    /// If the bus can't be written.
+    async fn drop_quarantined(&self, number: u64) -> Result<bool, ArchiveError>;
 
     /// The newest event's sequence; 0 before the first.
     ///

@@ -10,6 +10,7 @@ mod model;
 mod operate;
 mod past;
 mod publish;
+mod quarantine;
 mod redeliver;
 mod survive;
 
@@ -21,8 +22,8 @@ use tokio::time::timeout;
 use upcall_event::{BucketSource, Event, EventId, Origin, SubjectFilter, UploadCompleted};
 
 use crate::{
-    Archive, ArchiveError, Bus, ConsumerSpec, DeadLetter, Deadline, Delivery, Message, Receipt, Start, StoredEvent,
-    Subscription,
+    Archive, ArchiveError, Bus, ConsumerSpec, DeadLetter, Deadline, Delivery, Message, Quarantine, Receipt, Start,
+    StoredEvent, Subscription,
 };
 
 pub use consume::{
@@ -48,6 +49,10 @@ pub use publish::{
     a_deadline_that_has_passed_stores_nothing, a_new_event_is_stored_and_a_known_one_is_a_duplicate,
     a_slow_consumer_does_not_hold_publishers_up, large_events_come_through, of_many_publishers_of_one_id_one_stores_it,
     of_two_events_with_one_id_the_first_stays,
+};
+pub use quarantine::{
+    a_dropped_rejected_callback_is_gone, a_rejected_callback_is_kept_as_it_was, rejected_callback,
+    the_quarantine_survives_a_crash,
 };
 pub use redeliver::{
     a_replay_comes_to_one_consumer_beside_its_events, a_replay_of_an_unsettled_event_is_settled_on_its_own,
@@ -101,7 +106,9 @@ macro_rules! archive_conformance_tests {
         $crate::conformance_tests!(@each $factory;
             a_dead_letter_tells_what_died_and_why,
             a_dropped_dead_letter_is_gone,
+            a_dropped_rejected_callback_is_gone,
             a_moment_leads_to_the_events_since,
+            a_rejected_callback_is_kept_as_it_was,
             a_replay_comes_to_one_consumer_beside_its_events,
             a_replay_of_an_unsettled_event_is_settled_on_its_own,
             a_replay_that_is_resumed_gives_nothing_twice,
@@ -113,6 +120,7 @@ macro_rules! archive_conformance_tests {
             past_events_are_what_was_published,
             past_events_come_in_pages_and_by_filter,
             redeliveries_survive_a_crash,
+            the_quarantine_survives_a_crash,
         );
     };
 }
@@ -125,6 +133,9 @@ pub trait Harness: Send {
 
     /// What operators do with it, as from another process.
     fn archive(&self) -> Arc<dyn Archive>;
+
+    /// Where it keeps rejected callbacks.
+    fn quarantine(&self) -> Arc<dyn Quarantine>;
 
     /// Stops the bus without a farewell, as when its process is killed, and opens it anew over what it left.
     /// What was got from the old one is of no use any more.

@@ -8,6 +8,7 @@ mod deadline;
 mod delivery;
 mod error;
 mod publish;
+mod quarantine;
 mod subscribe;
 
 #[cfg(feature = "conformance")]
@@ -18,6 +19,7 @@ pub use deadline::Deadline;
 pub use delivery::{Delivery, SettleError, SettleErrorKind, Settlement, Settler};
 pub use error::error_chain;
 pub use publish::{Message, PublishError, PublishErrorKind, Publisher, Receipt};
+pub use quarantine::{Quarantine, Quarantined, RejectedBody, RejectedCallback};
 pub use subscribe::{
     Bus, ConsumerName, ConsumerSpec, InvalidConsumerName, Start, SubscribeError, SubscribeErrorKind, Subscription,
 };

@@ -231,7 +231,7 @@ async fn an_older_journal_is_brought_up_to_date_unless_somebody_has_it_open() {
     drop(journal);
     let db = Connection::open(folder.path().join("journal.db")).unwrap();
     db.execute_batch(
-        "DROP INDEX dead_letter_died_at; DROP TABLE redelivery; DROP TABLE replay; DROP TABLE replayed;
+        "DROP TABLE quarantine; DROP INDEX dead_letter_died_at; DROP TABLE redelivery; DROP TABLE replay; DROP TABLE replayed;
          PRAGMA user_version = 2",
     )
     .unwrap();

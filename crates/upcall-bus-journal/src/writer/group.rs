@@ -10,6 +10,7 @@ use super::{Writer, leaves_certainty};
 use crate::clock;
 use crate::error::{Cause, Fault, publish_kind};
 use crate::plan::Plan;
+use crate::quarantine::{self, Kept};
 use crate::queue::{Publication, Request, Work};
 use crate::session::{Lease, Session};
 use crate::statements::{Statements, Sync};
@@ -38,6 +39,11 @@ impl Writer {
                     // A lease that nobody takes is given back by being dropped.
                     drop(done.send(lease));
                 }
+                Request::Quarantine { rows, done } => {
+                    let kept = self.quarantine(statements, &rows)?;
+                    // Who has given up does not mind.
+                    let _ = done.send(kept);
+                }
                 #[cfg(test)]
                 Request::Execute(sql, done) => {
                     statements.db.execute_batch(&sql).unwrap();
@@ -46,6 +52,18 @@ impl Writer {
             }
         }
         self.group(statements, &mut work.publications, plans)
+    }
+
+    /// Keeps rejected callbacks, in a transaction of their own: a failure is nobody else's.
+    fn quarantine(&mut self, statements: &mut Statements<'_>, rows: &[quarantine::Row]) -> Result<Kept, Uncertain> {
+        match quarantine::put(statements, rows) {
+            Ok(()) => Ok(Ok(())),
+            Err(error) if statements.is_clean() && leaves_certainty(&error) => Ok(Err(Cause::new(&error))),
+            Err(error) => {
+                self.set_fault(Some(Cause::new(&error)));
+                Err(Uncertain)
+            }
+        }
     }
 
     /// One transaction.

@@ -299,5 +299,5 @@ pub(super) static QUARANTINE: Kind = kind(
     Note,
     "Rejected callbacks are in quarantine",
     "Somebody knocked with something that is not genuine, or a route or bucket is configured wrong.",
-    "Look at `/rejections` of the admin port for the reasons.",
+    "`upcall quarantine list` tells the reasons; `drop` forgets what was looked at.",
 );
