@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::error::{Error, RequestErrorKind};
 use crate::measure::{Measures, Stopwatch};
 use crate::options::{Limits, Observed, Observer, OriginalTarget};
+use crate::quarantine::{self, Intake};
 use crate::rejections::{Rejection, Rejections, printable};
 use crate::routes::{BoundRoute, Found, RouteTable};
 
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) measures: Measures,
     pub(crate) rejections: Rejections,
+    pub(crate) quarantine: Option<Intake>,
     pub(crate) observer: Option<Observer>,
 }
 
@@ -54,6 +56,8 @@ pub(crate) const LONG_BODIES_KIB: usize = 64 * 1024;
 #[derive(Default)]
 pub(crate) struct Progress<'s> {
     route: Option<&'s BoundRoute>,
+    /// Kept only for a quarantine.
+    body: Option<quarantine::Body>,
     /// Kept only for an observer: the bus takes the event.
     event: Option<(EventId, String, String)>,
     /// Why a fallback is answered.
@@ -74,7 +78,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Reque
         Ok(result) => result,
         Err(_panic) => Err(RequestErrorKind::Internal.into()),
     };
-    shared.conclude(result, &parts.headers, peer, &progress, &stopwatch)
+    shared.conclude(result, &parts, peer, &progress, &stopwatch)
 }
 
 impl Shared {
@@ -96,6 +100,9 @@ impl Shared {
         let (message, permit) = {
             let _room = self.room_for(&body)?;
             let body = body::read(body, self.limits.body_bytes_max, deadline.at_most(self.limits.body_time)).await?;
+            if self.quarantine.is_some() {
+                progress.body = Some(quarantine::Body::of(&body));
+            }
             stopwatch.lap(&self.measures.read);
 
             // Only now: a client that sends a head and no body must not keep others from being worked on.
@@ -181,11 +188,12 @@ impl Shared {
     fn conclude(
         &self,
         result: Result<(Bytes, Receipt), Error>,
-        headers: &HeaderMap,
+        parts: &Parts,
         peer: SocketAddr,
         progress: &Progress<'_>,
         stopwatch: &Stopwatch,
     ) -> Response<Full<Bytes>> {
+        let headers = &parts.headers;
         let outcomes = self.measures.outcomes(progress.route.map(|route| route.index));
         let elapsed = stopwatch.elapsed();
         self.measures.total.observe(elapsed.as_secs_f64());
@@ -202,6 +210,9 @@ impl Shared {
                     Error::Vetoed { veto, shown: VetoAnswer::Relay } => answer::veto(veto, &rejection.request_id),
                     _ => answer::error(kind, &error.message(), &rejection.request_id),
                 };
+                if let Some(quarantine) = &self.quarantine {
+                    quarantine.add(&rejection, parts, progress.body.as_ref());
+                }
                 if !self.rejections.add(rejection) {
                     self.measures.metrics.rejections_unlogged.inc();
                 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
+use tracing::warn;
 
 use crate::admin::{self, Admin};
 use crate::callback::{self, Shared};
@@ -19,6 +20,7 @@ use crate::error::{ErrorKind, RequestErrorKind};
 use crate::listener::{self, Listener};
 use crate::measure::Measures;
 use crate::options::{Limits, Options, ShutdownOptions};
+use crate::quarantine::{self, Keeper};
 use crate::rejections::Rejections;
 use crate::routes::{InvalidRoutes, RouteTable};
 
@@ -30,6 +32,7 @@ pub struct Gateway {
     callbacks: Listener,
     shared: Arc<Shared>,
     admin: Option<(Listener, Router)>,
+    keeper: Option<Keeper>,
     local_addr: SocketAddr,
     admin_addr: Option<SocketAddr>,
     accepting: Arc<AtomicBool>,
@@ -79,6 +82,8 @@ impl Gateway {
         let admin = options.admin.map(listen).transpose()?;
         let admin_addr = admin.as_ref().map(|(address, _)| *address);
 
+        let quarantine = options.quarantine.map(|quarantine| quarantine::open(quarantine, &options.metrics));
+        let (quarantine, keeper) = quarantine.unzip();
         let limits = options.limits;
         let shared = Arc::new(Shared {
             measures: Measures::new(options.metrics, routes.names()),
@@ -90,6 +95,7 @@ impl Gateway {
             long_bodies_kib: Semaphore::new(callback::LONG_BODIES_KIB),
             clock: Clock::default(),
             rejections: Rejections::new(limits.log_lines_per_second),
+            quarantine,
             observer: options.observer,
         });
         let accepting = Arc::new(AtomicBool::new(true));
@@ -118,7 +124,7 @@ impl Gateway {
                 errors.measures.outcomes(None).count_error(ErrorKind::Request(kind));
             }),
         };
-        Ok(Self { callbacks, shared, admin, local_addr, admin_addr, accepting, shutdown: options.shutdown })
+        Ok(Self { callbacks, shared, admin, keeper, local_addr, admin_addr, accepting, shutdown: options.shutdown })
     }
 
     /// Where callbacks arrive; tells the port where the options left it open.
@@ -139,13 +145,20 @@ impl Gateway {
     /// # Errors
     /// If requests did not finish in time. Their connections end with the runtime.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Unfinished> {
-        let Self { callbacks, shared, admin, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
+        let Self { callbacks, shared, admin, keeper, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
         let (stop_admin, admin_stops) = oneshot::channel::<()>();
         let admin = admin.map(|(listener, router)| {
             let answer = move |_, request| admin::answer(router.clone(), request);
             tokio::spawn(listener.run(answer, async {
                 // Either way it is time.
                 let _ = admin_stops.await;
+            }))
+        });
+        let (stop_keeper, keeper_stops) = oneshot::channel::<()>();
+        let keeper = keeper.map(|keeper| {
+            tokio::spawn(keeper.run(async {
+                // Either way it is time.
+                let _ = keeper_stops.await;
             }))
         });
         let answer = move |peer, request| callback::answer(Arc::clone(&shared), peer, request);
@@ -160,6 +173,12 @@ impl Gateway {
             .await;
         let connections = graceful.count();
         let drained = timeout(drain, graceful.shutdown()).await;
+        drop(stop_keeper);
+        if let Some(keeper) = keeper
+            && timeout(quarantine::LAST_TIME, keeper).await.is_err()
+        {
+            warn!("the bus does not take the last rejected callbacks into quarantine");
+        }
         drop(stop_admin);
         if let Some(admin) = admin {
             let _ = admin.await;

@@ -15,6 +15,7 @@ mod listener;
 mod measure;
 mod network;
 mod options;
+mod quarantine;
 mod raw;
 mod rejections;
 mod routes;

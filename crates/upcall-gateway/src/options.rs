@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use upcall_bus::Quarantine;
 use upcall_event::EventId;
 use upcall_responder::Responder;
 use upcall_telemetry::metrics::Metrics;
@@ -29,6 +30,9 @@ pub struct Options {
     pub metrics: Metrics,
     /// What else must be in order for the gateway to be ready.
     pub ready_checks: Vec<ReadyCheck>,
+    /// Where rejected callbacks are kept, beside the last ones in memory; nowhere if `None`. What it does not take in
+    /// time is lost, and counted; no callback waits for it.
+    pub quarantine: Option<Arc<dyn Quarantine>>,
     /// Is told of every callback, once it is answered. For `upcall dev`.
     pub observer: Option<Observer>,
     /// Bounds.
@@ -145,6 +149,7 @@ impl Options {
             verifier,
             metrics,
             ready_checks: Vec::new(),
+            quarantine: None,
             observer: None,
             limits: Limits::default(),
             shutdown: ShutdownOptions::default(),

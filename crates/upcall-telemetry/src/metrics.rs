@@ -53,6 +53,13 @@ pub struct FieldLabels {
     pub field: &'static str,
 }
 
+/// Labels of a rejected callback on its way to the quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct QuarantineLabels {
+    /// `kept`, `limited` (too many of its code came), or `overflowed` (too many waited for the bus).
+    pub outcome: &'static str,
+}
+
 /// Labels of what concerns one consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ConsumerLabels {
@@ -129,6 +136,8 @@ metrics! {
     fields_unread: Family<FieldLabels, Counter> = "upcall_event_fields_unread", new Family::default();
     /// Refused callbacks that were counted and not logged, because too many were refused at once.
     rejections_unlogged: Counter = "upcall_rejections_unlogged", new Counter::default();
+    /// Refused callbacks on their way to the quarantine: those that are kept there, and those that are not.
+    quarantine: Family<QuarantineLabels, Counter> = "upcall_quarantine_callbacks", new Family::default();
     /// Public keys of callbacks that were fetched, successfully or not.
     key_fetches: Counter = "upcall_key_fetches", new Counter::default();
     /// The sequence of the newest event in the journal.

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
-use upcall_bus::{ConsumerName, ConsumerSpec, Publisher};
+use upcall_bus::{ConsumerName, ConsumerSpec, Publisher, Quarantine};
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
 use upcall_gateway::{Health, ReadyCheck};
@@ -84,6 +84,12 @@ impl Bus {
     /// What consumers read.
     pub(crate) fn consumed(&self) -> Arc<dyn upcall_bus::Bus> {
         Arc::clone(&self.consumed)
+    }
+
+    /// Where rejected callbacks are kept: where operators look for them.
+    pub(crate) fn quarantine(&self) -> Option<Arc<dyn Quarantine>> {
+        let nats = self.nats.clone().map(|nats| Arc::new(nats) as Arc<dyn Quarantine>);
+        nats.or_else(|| self.journal.clone().map(|journal| Arc::new(journal) as Arc<dyn Quarantine>))
     }
 
     /// The connection to NATS, if there is one.

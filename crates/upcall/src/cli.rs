@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, dead, dev, doctor, provision, replay, serve, sign, tail};
+use crate::command::{check, dead, dev, doctor, provision, quarantine, replay, serve, sign, tail};
 
 /// Turns OSS upload callbacks into events that applications can trust.
 ///
@@ -36,6 +36,7 @@ enum Command {
     Tail(tail::Arguments),
     Dead(dead::Arguments),
     Replay(replay::Arguments),
+    Quarantine(quarantine::Arguments),
     Sign(sign::Arguments),
 }
 
@@ -50,6 +51,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Quarantine(arguments) => quarantine::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -59,6 +59,7 @@ impl Node {
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
         options.observer = observer;
+        options.quarantine = bus.quarantine();
         options.ready_checks.extend(bus.ready_checks());
         let gateway = Gateway::bind(options).await.context("the gateway can't start")?;
         Ok(Self { bus, consumers, gateway })

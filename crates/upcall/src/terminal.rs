@@ -1,6 +1,22 @@
-//! What is shown to people at a terminal.
+//! What is shown to people at a terminal, and asked of them.
 
 use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
+
+/// Whether somebody can be asked.
+pub(crate) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks, and tells whether the answer was yes.
+pub(crate) fn asked(question: &str) -> anyhow::Result<bool> {
+    let mut err = std::io::stderr().lock();
+    write!(err, "{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
 
 /// Makes text of strangers fit for a terminal: control characters, which could move the cursor or change colours, and
 /// those that change the direction of text are written as escapes.

@@ -26,7 +26,7 @@ pub(super) const MANY: usize = 20_000;
 pub(super) struct Site {
     folder: TempDir,
     pub(super) file: PathBuf,
-    signer: Signer,
+    pub(super) signer: Signer,
     pub(super) nats: Option<NatsServer>,
 }
 

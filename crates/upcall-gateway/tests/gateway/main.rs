@@ -8,5 +8,6 @@ mod asking;
 mod http;
 mod limits;
 mod proxies;
+mod quarantine;
 mod service;
 mod support;

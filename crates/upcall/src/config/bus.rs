@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use upcall_bus_journal::{Options, Retention};
+use upcall_bus_journal::{Options, QuarantineBounds, Retention};
 
 use super::nats::{self, Ack, Nats};
 use super::reader::Section;
@@ -75,8 +75,10 @@ fn read_journal(section: &mut Section<'_>) -> Options {
     let dead_letter_age = journal.or(
         "dead_letter_age",
         "30d",
-        "How long events are kept that a consumer could not take, for somebody to retry them.",
+        "How long events are kept that a consumer could not take, for somebody to retry them; rejected callbacks, too.",
     );
+    let Bytes(size_bytes) =
+        journal.or("quarantine_size", "64MiB", "How much rejected callbacks may take; the oldest go first.");
     let retention =
         read_retention(journal.section("retention", "How long events stay. Whichever limit is reached first holds."));
     Options {
@@ -84,6 +86,7 @@ fn read_journal(section: &mut Section<'_>) -> Options {
         in_flight_max: in_flight_max.as_usize(),
         retention,
         dead_letter_age,
+        quarantine: QuarantineBounds { size_bytes, age: dead_letter_age, ..defaults.quarantine },
         ..defaults
     }
 }

@@ -1,7 +1,6 @@
 //! Retrying and dropping dead letters.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -12,6 +11,7 @@ use upcall_bus::Archive;
 use super::super::operated;
 use super::super::progress::Progress;
 use super::select::{Go, Selection, report};
+use crate::terminal;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -50,7 +50,7 @@ impl Act {
 pub(super) async fn run(act: Act, arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { selection, yes, bus } = arguments;
     selection.demand()?;
-    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let can_ask = terminal::can_ask();
     if !(*yes || can_ask || selection.is_exact()) {
         bail!("nobody can be asked whether that is meant: add --yes, or name each dead letter by its number");
     }
@@ -74,7 +74,7 @@ pub(super) async fn run(act: Act, arguments: &Arguments) -> anyhow::Result<ExitC
         return Ok(status);
     }
     let what = describe(numbers.len(), &consumers);
-    if !*yes && can_ask && !asked(&act.question(&what))? {
+    if !*yes && can_ask && !terminal::asked(&act.question(&what))? {
         println!("Nothing was done.");
         return Ok(ExitCode::FAILURE);
     }
@@ -123,13 +123,4 @@ fn describe(count: usize, consumers: &BTreeMap<String, u64>) -> String {
 
 fn plural(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-fn asked(question: &str) -> anyhow::Result<bool> {
-    let mut err = std::io::stderr().lock();
-    write!(err, "{question} [y/N] ")?;
-    err.flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }

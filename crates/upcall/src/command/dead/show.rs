@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use upcall_bus::DeadLetter;
 
 use super::super::operated::Operated;
+use super::super::table;
 use super::select::{Go, Selection, report};
 use crate::terminal::printable;
 
@@ -44,7 +45,7 @@ pub(super) async fn run(bus: &Operated, selection: &Selection, style: Style) -> 
 
 fn print(out: &mut impl Write, letters: &[DeadLetter], style: Style, first: bool) -> std::io::Result<()> {
     match style {
-        Style::Table => table(out, letters, first),
+        Style::Table => rows(out, letters, first),
         Style::Whole => letters.iter().enumerate().try_for_each(|(at, letter)| {
             if at > 0 || !first {
                 writeln!(out)?;
@@ -55,7 +56,7 @@ fn print(out: &mut impl Write, letters: &[DeadLetter], style: Style, first: bool
     }
 }
 
-fn table(out: &mut impl Write, letters: &[DeadLetter], first: bool) -> std::io::Result<()> {
+fn rows(out: &mut impl Write, letters: &[DeadLetter], first: bool) -> std::io::Result<()> {
     let row = |letter: &DeadLetter| {
         let data = &letter.stored.event.data;
         [
@@ -71,19 +72,7 @@ fn table(out: &mut impl Write, letters: &[DeadLetter], first: bool) -> std::io::
     if first {
         rows.insert(0, ["NUMBER", "CONSUMER", "DIED", "ATTEMPTS", "OBJECT", "REASON"].map(str::to_owned));
     }
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    // The last column is as wide as it happens to be.
-    widths[5] = 0;
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    table::write(out, &rows)
 }
 
 fn whole(out: &mut impl Write, letter: &DeadLetter) -> std::io::Result<()> {
