@@ -73,6 +73,12 @@ impl Breaker {
         }
     }
 
+    /// Whether the target is in order, as far as is known.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.lock(), State::Closed { .. })
+    }
+
     /// When the next trial may be, if that is not now.
     #[must_use]
     pub fn open_until(&self, now: Instant) -> Option<Instant> {
@@ -94,11 +100,14 @@ impl Breaker {
             State::Closed { failures } if failures + 1 < self.options.failures_max.get() => {
                 State::Closed { failures: failures + 1 }
             }
-            State::Closed { .. } => self.open(now, self.options.open_min),
-            State::Open { wait, is_tried: true, .. } => self.open(now, wait.saturating_mul(2)),
-            // It was under way when the breaker opened, and tells nothing new.
-            open @ State::Open { is_tried: false, .. } => open,
+            state => self.opened(state, now),
         };
+    }
+
+    /// Takes note that the target can't be reached at all: opens at once.
+    pub fn trip(&self, now: Instant) {
+        let mut state = self.lock();
+        *state = self.opened(*state, now);
     }
 
     /// Opens at once, until a moment that the target has asked for.
@@ -110,6 +119,15 @@ impl Breaker {
             }
             State::Closed { .. } => State::Open { until, wait: self.options.open_min, is_tried: false },
         };
+    }
+
+    fn opened(&self, state: State, now: Instant) -> State {
+        match state {
+            State::Closed { .. } => self.open(now, self.options.open_min),
+            State::Open { wait, is_tried: true, .. } => self.open(now, wait.saturating_mul(2)),
+            // It was under way when the breaker opened, and tells nothing new.
+            open @ State::Open { is_tried: false, .. } => open,
+        }
     }
 
     fn open(&self, now: Instant, wait: Duration) -> State {
@@ -181,6 +199,14 @@ mod tests {
         let breaker = opened(now);
         assert_eq!(breaker.admit(now + SECOND), Admission::Trial);
         assert_eq!(breaker.admit(now + 2 * SECOND), Admission::Trial);
+    }
+
+    #[test]
+    fn a_target_that_can_not_be_reached_opens_it_at_once() {
+        let (breaker, now) = (breaker(), Instant::now());
+        breaker.trip(now);
+        breaker.trip(now);
+        assert_eq!((breaker.is_closed(), breaker.open_until(now)), (false, Some(now + SECOND)));
     }
 
     #[test]

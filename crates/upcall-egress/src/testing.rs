@@ -112,7 +112,12 @@ impl Server {
     }
 }
 
-pub(crate) async fn converse(
+/// Serves one connection that a test has accepted by itself.
+pub async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, act: impl Fn(&Request, usize) -> Act) {
+    converse(stream, act, Arc::default()).await;
+}
+
+async fn converse(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     act: impl Fn(&Request, usize) -> Act,
     requests: Arc<Mutex<Vec<Request>>>,

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::testing::{Act, LONG, Server, converse};
+use crate::testing::{Act, LONG, Server, serve};
 
 /// Answers each look-up with the next of these, and the last one for ever.
 struct Script(Mutex<VecDeque<Vec<IpAddr>>>);
@@ -225,7 +225,7 @@ async fn an_endpoint_over_tls_needs_a_certificate_that_is_trusted() {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             if let Ok(stream) = tls.accept(stream).await {
-                tokio::spawn(converse(stream, |_, _| Act::answer(200, "", ""), Arc::default()));
+                tokio::spawn(serve(stream, |_, _| Act::answer(200, "", "")));
             }
         }
     });
