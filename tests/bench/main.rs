@@ -12,6 +12,8 @@ mod corpus;
 mod load;
 mod report;
 mod server;
+mod spread;
+mod usage;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -154,9 +156,9 @@ fn alone(subject: &str, duration: Duration) -> anyhow::Result<()> {
     let nats = subject.nats();
     let server = start(subject, data.path(), &corpus, nats.as_ref())?;
     let load = Load { target: server.address, connections: CONNECTIONS, close: false, duration };
-    let idle = server.cpu_seconds()?;
+    let idle = server.usage().cpu_seconds()?;
     let outcome = load::run(load, &corpus.requests(false))?;
-    let cpu = (server.cpu_seconds()? - idle) * 1e6 / outcome.answers() as f64;
+    let cpu = (server.usage().cpu_seconds()? - idle) * 1e6 / outcome.answers() as f64;
     println!("{}: {:.0} answers/s, {cpu:.1} µs, {} failures", subject.name(), outcome.rate, outcome.failures);
     Ok(())
 }
@@ -179,17 +181,17 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
                     let nats = subject.nats();
                     let server = start(*subject, data.path(), &corpus, nats.as_ref())?;
                     let load = Load { target: server.address, connections: CONNECTIONS, close, duration };
-                    let idle = server.cpu_seconds()?;
+                    let idle = server.usage().cpu_seconds()?;
                     let outcome = load::run(load, &requests)?;
                     if outcome.failures > 0 {
                         bail!("{}: {} callbacks failed", subject.name(), outcome.failures);
                     }
-                    let used = server.cpu_seconds()? - idle;
+                    let used = server.usage().cpu_seconds()? - idle;
                     if let Some(nats) = &nats {
                         let stored = nats.monitor("/jsz").and_then(|jsz| jsz["messages"].as_u64()).unwrap_or_default();
                         eprintln!("{}: {stored} of {} are in the stream", subject.name(), outcome.answers());
                     }
-                    figures.push(Figures::new(&outcome, used, server.peak_memory_mb()?));
+                    figures.push(Figures::new(&outcome, used, server.usage().peak_memory_mb()?));
                 }
                 eprintln!("round {} of {rounds} is done", round + 1);
                 report.add(figures);

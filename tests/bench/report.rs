@@ -1,6 +1,7 @@
 //! Figures of several rounds, and what is printed of them.
 
 use crate::load::Outcome;
+use crate::spread::Spread;
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy)]
@@ -60,13 +61,7 @@ impl Report {
         }
     }
 
-    /// Median, minimum and maximum over the rounds.
     fn spread(&self, digits: usize, pick: impl Fn(&[Figures]) -> f64) -> String {
-        let mut values: Vec<f64> = self.rounds.iter().map(|round| pick(round)).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        match (values.first(), values.get(values.len() / 2), values.last()) {
-            (Some(min), Some(median), Some(max)) => format!("{median:.digits$} ({min:.digits$}–{max:.digits$})"),
-            _ => "no round".to_owned(),
-        }
+        Spread::of(self.rounds.iter().map(|round| pick(round))).to_string(digits)
     }
 }

@@ -1,0 +1,62 @@
+//! The events: a journal that is full of them, and the same in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::task::JoinSet;
+use upcall_bus::{Deadline, Message, Publisher};
+use upcall_bus_journal::{Journal, Options};
+use upcall_event::{Event, EventId, UploadCompleted};
+
+/// The folder of the journal, below the benchmark's.
+pub(crate) const JOURNAL: &str = "journal";
+/// How many publish at once: so many share an fsync.
+const PUBLISHERS: usize = 256;
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Fills a journal.
+pub(crate) fn fill(folder: &Path, events: usize) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let journal = Journal::open(Options::new(folder.join(JOURNAL))).context("the journal opens")?;
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut publishers = JoinSet::new();
+        for _ in 0..PUBLISHERS {
+            let (journal, next) = (journal.clone(), Arc::clone(&next));
+            publishers.spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= events {
+                        return anyhow::Ok(());
+                    }
+                    let subject = "upcall.uploads.examplebucket.PutObject".parse()?;
+                    journal.publish(Message { subject, event: event(number)? }, Deadline::after(PATIENCE)).await?;
+                }
+            });
+        }
+        while let Some(ended) = publishers.join_next().await {
+            ended??;
+        }
+        journal.close().await;
+        Ok(())
+    })
+}
+
+/// An event as a gateway makes them, of an object of its own.
+pub(crate) fn event(number: usize) -> anyhow::Result<Event> {
+    let data: UploadCompleted = serde_json::from_value(json!({
+        "bucket": "examplebucket", "object": format!("exampledir/photos/{number:08}.jpg"),
+        "etag": "D8E8FCA2DC0F896FD7CB4CB0031BA249", "size": 1_048_576 + number, "mime_type": "image/jpeg",
+        "crc64": "17834398232350201234", "image": {"width": 200, "height": 278, "format": "jpg"},
+        "operation": "PutObject", "request_id": format!("5CF3E782{:016X}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+        "client_ip": "203.0.113.7", "vars": {"user": "42"}, "route": "bench", "bucket_from": "body",
+        "proof": ["signature"], "origin": "callback",
+    }))?;
+    let request_id = data.request_id.clone().unwrap_or_default();
+    Ok(Event { id: EventId::from_request(&data.bucket, &data.object, &request_id), time: Timestamp::now(), data })
+}

@@ -1,0 +1,116 @@
+//! Consumers beside the least that could do their work: events per second from a journal into a database or to a
+//! webhook, and the same events by a plain loop.
+//!
+//! `cargo run --release -p upcall-tests --bin bench-sinks` builds everything, fills a journal once, and for each target
+//! and round has the built `upcall` consume all of it, and a loop in a process of its own write the same. The two of one
+//! round are compared, so that a noisy machine disturbs both alike.
+
+#![allow(clippy::print_stdout, reason = "printing is its purpose")]
+
+mod backlog;
+mod bare;
+mod consume;
+#[path = "../server.rs"]
+mod server;
+#[path = "../spread.rs"]
+mod spread;
+mod target;
+#[path = "../usage.rs"]
+mod usage;
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use mimalloc::MiMalloc;
+
+use spread::Spread;
+use target::{Kind, Target};
+
+/// The same as the executable's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+const HELP: &str = "\
+Measures how many events a second consumers take, beside a plain loop that does the same.
+
+  cargo run --release -p upcall-tests --bin bench-sinks -- [ROUNDS [EVENTS [TARGET...]]]
+
+  ROUNDS   how often each is measured (5)
+  EVENTS   how many events each time (100000)
+  TARGET   sqlite, postgres, mariadb, webhook (all)
+";
+
+/// What one run came to.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    rate: f64,
+    cpu_us: f64,
+    memory_mb: f64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        ["write", url, table, events] => bare::write(url, table, events.parse()?),
+        ["post", url, events] => bare::post(url, events.parse()?),
+        ["receive", address] => bare::receive(address.parse()?),
+        arguments => {
+            let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
+            let (rounds, events) = (number(0, 5)?, number(1, 100_000)?);
+            let kinds: Vec<Kind> = arguments.iter().skip(2).map(|name| name.parse()).collect::<anyhow::Result<_>>()?;
+            compare(rounds, events, if kinds.is_empty() { &Kind::ALL } else { &kinds })
+        }
+    }
+}
+
+fn compare(rounds: usize, events: usize, kinds: &[Kind]) -> anyhow::Result<()> {
+    let folder = upcall_tests::executable::path().with_file_name("bench-data");
+    std::fs::create_dir_all(&folder)?;
+    let folder = tempfile::tempdir_in(&folder)?;
+    eprintln!("filling a journal with {events} events");
+    backlog::fill(folder.path(), events)?;
+    println!("{events} events a run, {rounds} rounds, medians (minimum–maximum)\n");
+    println!(
+        "| target | upcall, events/s | plain loop, events/s | ratio | upcall, CPU µs/event | plain loop | upcall, peak memory MB | plain loop |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for kind in kinds {
+        let target = Target::start(*kind, folder.path())?;
+        let mut runs = Vec::new();
+        for round in 0..rounds {
+            let upcall = consume::run(&target, folder.path(), round, events)
+                .with_context(|| format!("upcall consumes into {kind}"))?;
+            let plain = plain(&target, round, events).with_context(|| format!("a plain loop writes to {kind}"))?;
+            eprintln!("{kind}, round {} of {rounds}: {:.0} and {:.0} events/s", round + 1, upcall.rate, plain.rate);
+            runs.push((upcall, plain));
+        }
+        let spread = |digits, pick: fn(&(Run, Run)) -> f64| Spread::of(runs.iter().map(pick)).to_string(digits);
+        println!(
+            "| {kind} | {} | {} | {} | {} | {} | {} | {} |",
+            spread(0, |run| run.0.rate),
+            spread(0, |run| run.1.rate),
+            spread(3, |run| run.0.rate / run.1.rate),
+            spread(1, |run| run.0.cpu_us),
+            spread(1, |run| run.1.cpu_us),
+            spread(1, |run| run.0.memory_mb),
+            spread(1, |run| run.1.memory_mb),
+        );
+    }
+    Ok(())
+}
+
+/// Has a process of its own do the work in the plainest way; it prints its figures.
+fn plain(target: &Target, round: usize, events: usize) -> anyhow::Result<Run> {
+    let output = Command::new(std::env::current_exe()?).args(target.plain(round)?).arg(events.to_string()).output()?;
+    if !output.status.success() {
+        bail!("it ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    let figures: Vec<f64> =
+        str::from_utf8(&output.stdout)?.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [rate, cpu_us, memory_mb] = figures[..] else { bail!("it printed {figures:?}") };
+    Ok(Run { rate, cpu_us, memory_mb })
+}
