@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use upcall_sink_sql::SqlSink;
+use upcall_sink_webhook::WebhookSink;
 
 use crate::config::Sink;
 
@@ -10,5 +11,6 @@ use crate::config::Sink;
 pub(crate) fn build(sink: Sink) -> anyhow::Result<Arc<dyn upcall_consumer::Sink>> {
     Ok(match sink {
         Sink::Sql(options) => Arc::new(SqlSink::new(options)?),
+        Sink::Webhook(options) => Arc::new(WebhookSink::new(*options)?),
     })
 }

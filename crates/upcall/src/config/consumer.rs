@@ -21,6 +21,28 @@ pub(crate) struct Consumer {
     pub(crate) sink: Sink,
 }
 
+/// Which of a consumer's keys were given. A sink may have better defaults for the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given {
+    pub(super) batch_max: bool,
+    pub(super) concurrency: bool,
+    pub(super) attempts_max: bool,
+    pub(super) deliver_timeout: bool,
+    pub(super) backoff: bool,
+}
+
+impl Given {
+    fn of(section: &Section<'_>) -> Self {
+        Self {
+            batch_max: section.has("batch_max"),
+            concurrency: section.has("concurrency"),
+            attempts_max: section.has("attempts_max"),
+            deliver_timeout: section.has("deliver_timeout"),
+            backoff: section.has("backoff"),
+        }
+    }
+}
+
 impl Setting for ConsumerName {
     const KIND: &'static str = "a name of letters, digits, `_` and `-`";
 
@@ -57,6 +79,7 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &Value,
 
 /// Reads one `[[consumer]]`. `None` where mistakes leave no consumer; they are on record.
 pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> Option<Consumer> {
+    let given = Given::of(&section);
     let name: Option<ConsumerName> =
         section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
     if name.as_ref().is_some_and(|name| name.as_str() == RELAY) {
@@ -68,24 +91,33 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
         "oldest",
         "Where a consumer begins whose name is new: with the `oldest` event that is kept, or with the first `new` one.",
     );
-    let batch_max = section.or("batch_max", 500, "The most events that are handed over at once.");
+    let batch_max = section.or(
+        "batch_max",
+        500,
+        "The most events that are handed over at once. A webhook has smaller batches, by its `concurrency`.",
+    );
     let concurrency = section.or("concurrency", 2, "The most batches that are under way at once.");
     let attempts_max = section.or(
         "attempts_max",
         20,
-        "How often an event may fail before it becomes a dead letter. An outage of the target counts as no attempt.",
+        "How often an event may fail before it becomes a dead letter. An outage of the target counts as no attempt. A \
+         webhook has `retry` instead.",
     );
-    let deliver_timeout: Duration = section.or("deliver_timeout", "30s", "How long one batch may take.");
+    let deliver_timeout: Duration = section.or(
+        "deliver_timeout",
+        "30s",
+        "How long one batch may take. For a webhook by default as long as its requests may.",
+    );
     let drain_timeout =
         section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");
     let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
-    let sink = Sink::read(&mut section);
+    let mut sink = Sink::read(&mut section);
     if let Some(sink) = &sink {
         sink.check(&section, deliver_timeout, events_kept);
     }
     let spec = ConsumerSpec { name: name?, filter, start };
     let defaults = upcall_consumer::Options::new(spec);
-    let options = upcall_consumer::Options {
+    let mut options = upcall_consumer::Options {
         batch_max: size(batch_max),
         concurrency: size(concurrency),
         attempts_max: NonZeroU32::new(Count::get(attempts_max)),
@@ -94,6 +126,9 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
         backoff,
         ..defaults
     };
+    if let Some(sink) = &mut sink {
+        sink.fit(&section, given, events_kept, &mut options);
+    }
     Some(Consumer { options, sink: sink? })
 }
 

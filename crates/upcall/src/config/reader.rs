@@ -154,6 +154,17 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// Takes a key's value as it is, to be read by hand.
+    pub(crate) fn take(&mut self, key: &'static str, kind: &'static str, doc: &'static str) -> Option<Value> {
+        self.note(key, kind, Default::Absent, doc);
+        self.table.remove(key)
+    }
+
+    /// A table that was found in one of this table's keys, to be read on.
+    pub(crate) fn child(&self, key: &str, table: Table) -> Section<'r> {
+        Section { path: self.path_of(key), table, known: Vec::new(), reader: self.reader }
+    }
+
     /// Reads an array of tables.
     pub(crate) fn sections(&mut self, key: &'static str, doc: &'static str) -> Vec<Section<'r>> {
         self.note(key, "array of tables", Default::Section, doc);
@@ -205,10 +216,6 @@ impl<'r> Section<'r> {
                 None
             }
         }
-    }
-
-    fn child(&self, key: &str, table: Table) -> Section<'r> {
-        Section { path: self.path_of(key), table, known: Vec::new(), reader: self.reader }
     }
 
     fn note(&mut self, key: &'static str, kind: &'static str, default: Default, doc: &'static str) {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::reader::Section;
+use toml::Value;
+
+use super::reader::{Section, kind_of};
 
 /// Reads `key = "value"`, `key = { env = "NAME" }` or `key = { file = "PATH" }`.
 pub(super) fn required(section: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<String> {
@@ -18,6 +20,43 @@ pub(super) fn optional(section: &mut Section<'_>, key: &'static str, doc: &'stat
         return section.optional(key, doc);
     }
     from_elsewhere(section.optional_section(key, doc)?)
+}
+
+/// Reads an array of values, each of which may be secret, with its place: `["value", { env = "NAME" }]`.
+pub(super) fn list(section: &mut Section<'_>, key: &'static str, doc: &'static str) -> Vec<(String, String)> {
+    let items = match section.take(key, "an array of strings, or of tables as for other secrets", doc) {
+        None => return Vec::new(),
+        Some(Value::Array(items)) => items,
+        Some(single) => vec![single],
+    };
+    let named = items.into_iter().enumerate().map(|(at, item)| (format!("{key}[{at}]"), item));
+    named.filter_map(|(place, item)| Some((place.clone(), value(section, &place, item)?))).collect()
+}
+
+/// Reads a table of values, each of which may be secret, with its place, by their names:
+/// `{ NAME = "value", OTHER = { env = "NAME" } }`.
+pub(super) fn table(section: &mut Section<'_>, key: &'static str, doc: &'static str) -> Vec<(String, String, String)> {
+    let items = match section.take(key, "a table of strings, or of tables as for other secrets", doc) {
+        None => return Vec::new(),
+        Some(Value::Table(items)) => items,
+        Some(other) => {
+            section.mistake(key, format!("takes a table, not {}", kind_of(&other)));
+            return Vec::new();
+        }
+    };
+    let named = items.into_iter().map(|(name, item)| (format!("{key}.{name}"), name, item));
+    named.filter_map(|(place, name, item)| Some((place.clone(), name, value(section, &place, item)?))).collect()
+}
+
+fn value(section: &Section<'_>, place: &str, value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Table(source) => from_elsewhere(section.child(place, source)),
+        other => {
+            section.mistake(place, format!("takes a string, not {}", kind_of(&other)));
+            None
+        }
+    }
 }
 
 fn from_elsewhere(mut source: Section<'_>) -> Option<String> {

@@ -124,6 +124,15 @@ impl Setting for Vec<String> {
     }
 }
 
+impl Setting for Vec<Duration> {
+    const KIND: &'static str = "an array of durations with their units, such as [\"5s\", \"5m\"]";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let items = value.as_array().ok_or_else(|| expected::<Self>(value))?;
+        items.iter().map(Duration::read).collect()
+    }
+}
+
 impl Setting for BTreeMap<String, String> {
     const KIND: &'static str = "a table of strings";
 

@@ -1,23 +1,33 @@
 //! What a consumer does with events: one table of `[[consumer]]`, named like the sink.
 
 mod sql;
+mod webhook;
 
 use std::time::Duration;
 
+use super::consumer::Given;
 use super::reader::Section;
 
 /// A sink's options.
 #[derive(Debug, Clone)]
 pub(crate) enum Sink {
     Sql(upcall_sink_sql::Options),
+    Webhook(Box<upcall_sink_webhook::Options>),
 }
 
 impl Sink {
     /// Reads the one sink of a `[[consumer]]`. `None` where mistakes leave none; they are on record.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
-        let sql = section.optional_section("sql", "Keeps a table of uploads in a SQL database.");
         // One entry for each sink. Each is read, so that every mistake is reported.
-        let named: Vec<Option<Self>> = [sql.map(|sql| sql::read(sql).map(Self::Sql))].into_iter().flatten().collect();
+        let sinks = [
+            section
+                .optional_section("sql", "Keeps a table of uploads in a SQL database.")
+                .map(|sql| sql::read(sql).map(Self::Sql)),
+            section
+                .optional_section("webhook", "Posts each event to an endpoint, signed.")
+                .map(|webhook| webhook::read(webhook).map(Box::new).map(Self::Webhook)),
+        ];
+        let named: Vec<Option<Self>> = sinks.into_iter().flatten().collect();
         match <[_; 1]>::try_from(named) {
             Ok([sink]) => sink,
             Err(none) if none.is_empty() => {
@@ -37,6 +47,21 @@ impl Sink {
     pub(super) fn check(&self, section: &Section<'_>, deliver_timeout: Duration, events_kept: Option<Duration>) {
         match self {
             Self::Sql(options) => sql::check(options, section, deliver_timeout, events_kept),
+            Self::Webhook(_) => {}
+        }
+    }
+
+    /// Makes the consumer go with its sink where nothing else was given, and reports what does not.
+    pub(super) fn fit(
+        &mut self,
+        section: &Section<'_>,
+        given: Given,
+        events_kept: Option<Duration>,
+        consumer: &mut upcall_consumer::Options,
+    ) {
+        match self {
+            Self::Sql(_) => {}
+            Self::Webhook(options) => webhook::fit(options, section, given, events_kept, consumer),
         }
     }
 }

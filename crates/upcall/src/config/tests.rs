@@ -26,6 +26,9 @@ C0fTXv+nvlmklvkcolvpvXLTjaxUHR3W9LXxQ2EHXAJfCB+6H2YF1k8CAwEAAQ==
     [[consumer]]
     name = "catalog"
     sql = { url = "sqlite://catalog.db" }
+    [[consumer]]
+    name = "partner"
+    webhook = { url = "https://hooks.example.com/upcall", secrets = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] }
 "#;
 
 #[test]
@@ -33,9 +36,9 @@ fn defaults_hold_where_nothing_is_said() {
     let config = parse(EVERY_TABLE).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.bus.journal.as_ref().unwrap().folder, Path::new("/etc/upcall/./upcall-data"));
     assert_eq!(config.consumers[0].options.batch_max.get(), 500);
-    let Sink::Sql(sql) = &config.consumers[0].sink;
+    let Sink::Sql(sql) = &config.consumers[0].sink else { panic!("it is the first one") };
     assert_eq!(sql.url, "sqlite:///etc/upcall/catalog.db");
-    assert_eq!(config.summary(), "1 route, 1 consumer");
+    assert_eq!(config.summary(), "1 route, 2 consumers");
 }
 
 #[test]
