@@ -68,8 +68,10 @@ struct Run {
     bus: Arc<dyn Bus>,
     work: Arc<Work>,
     subscription: Option<Box<dyn Subscription>>,
-    /// Taken off the bus, not yet in a batch. Only a sink that is ordered by object lets any stay here.
+    /// Taken off the bus, not yet in a batch. They stay here for a sink that is ordered by object, or while they linger.
     waiting: VecDeque<Delivery>,
+    /// Since when the first of them waits for others.
+    lingering: Option<Instant>,
     batches: JoinSet<(u64, Report)>,
     /// The objects of each batch under way, for a sink that is ordered by object.
     objects: HashMap<Id, HashSet<u64>>,
@@ -84,6 +86,7 @@ impl Run {
             work: consumer.work,
             subscription: None,
             waiting: VecDeque::new(),
+            lingering: None,
             batches: JoinSet::new(),
             objects: HashMap::new(),
             target: Target::new(),
@@ -132,6 +135,7 @@ impl Run {
         let mut bus_wait: Option<Instant> = None;
         while self.target.down().is_none() {
             self.dispatch();
+            let due = self.lingering.map(|since| since + self.work.options.linger).filter(|_| !self.is_due());
             let room = self.batches.len() < self.slots() && self.waiting.len() < batch_max;
             let Some(subscription) = &mut self.subscription else { return Ok(()) };
             tokio::select! {
@@ -139,14 +143,17 @@ impl Run {
                 pulled = subscription.next(batch_max), if room && bus_wait.is_none() => match pulled {
                     Ok(deliveries) => {
                         self.waiting.extend(deliveries);
+                        self.lingering = self.lingering.or_else(|| (!self.waiting.is_empty()).then(Instant::now));
                         self.bus_answered();
                     }
                     Err(error) => bus_wait = Some(self.bus_failed(error)?),
                 },
                 () = sleep_until(bus_wait.unwrap_or_else(Instant::now)), if bus_wait.is_some() => bus_wait = None,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
         let waiting = self.waiting.drain(..).collect();
+        self.lingering = None;
         self.work.hand_back(waiting).await;
         Ok(())
     }
@@ -155,10 +162,18 @@ impl Run {
         self.target.slots(self.work.options.concurrency.get())
     }
 
+    /// Whether what waits is to wait no longer for others.
+    fn is_due(&self) -> bool {
+        let options = &self.work.options;
+        let is_over = self.lingering.is_none_or(|since| since.elapsed() >= options.linger);
+        is_over || self.waiting.len() >= options.batch_max.get()
+    }
+
     /// Puts batches under way as long as there is a slot and something to deliver.
     fn dispatch(&mut self) {
-        while self.batches.len() < self.slots() {
+        while self.is_due() && self.batches.len() < self.slots() {
             let (batch, objects) = self.next_batch();
+            self.lingering = (!self.waiting.is_empty()).then(Instant::now);
             if batch.is_empty() {
                 return;
             }

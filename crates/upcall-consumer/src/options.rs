@@ -16,6 +16,9 @@ pub struct Options {
     pub batch_max: NonZeroUsize,
     /// The most batches that are under way at once.
     pub concurrency: NonZeroUsize,
+    /// How long events may wait for others to fill their batch; zero delivers what there is at once. They wait outside
+    /// of the sink: neither `deliver_timeout` nor a shutdown counts against them.
+    pub linger: Duration,
     /// How often an event may fail before it is a dead letter; `None` for ever.
     pub attempts_max: Option<NonZeroU32>,
     /// How long an event waits after it failed.
@@ -29,7 +32,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Batches of 500, two at once, 20 attempts in about an hour, 30 seconds for a batch, 10 to drain.
+    /// Batches of up to 500 that wait for nobody, two at once, 20 attempts in about an hour, 30 seconds for a batch, 10 to drain.
     #[must_use]
     pub fn new(spec: ConsumerSpec) -> Self {
         const BATCH_MAX: NonZeroUsize = NonZeroUsize::new(500).expect("it is not zero");
@@ -38,6 +41,7 @@ impl Options {
             spec,
             batch_max: BATCH_MAX,
             concurrency: CONCURRENCY,
+            linger: Duration::ZERO,
             attempts_max: NonZeroU32::new(20),
             backoff: Backoff::default(),
             // Shorter than for one event: the whole consumer waits, and a target that is back should be seen soon.

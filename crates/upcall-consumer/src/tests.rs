@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 use upcall_bus::SubscribeErrorKind;
 
-use crate::{State, Verdict};
+use crate::{Options, State, Verdict};
 use bus::TestBus;
 use script::{Act, ScriptedSink, World, bus_with, id, message, options, retry, unavailable};
 
@@ -124,6 +124,45 @@ fn a_sink_that_is_not_ordered_has_several_batches_at_once() {
         assert!(log.overlapped);
         assert_eq!((log.under_way_max, log.batches.len()), (4, 8));
         assert!(started.elapsed() < Duration::from_secs(3), "eight batches of a second, four at once");
+    });
+}
+
+#[test]
+fn events_that_linger_share_a_batch_and_no_event_waits_longer_than_it_may() {
+    in_virtual_time(async {
+        let bus = TestBus::default();
+        let options = Options { linger: Duration::from_secs(60), ..options(5, 2, 1) };
+        let world = World::start(&bus, ScriptedSink::default(), options);
+        world.until(|world| world.stats.is_ready()).await;
+        let started = Instant::now();
+        for number in 0..3 {
+            bus.push(message(number, &number.to_string()));
+            sleep(Duration::from_secs(15)).await;
+        }
+        world.until_settled().await;
+        assert!((60..62).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+        assert_eq!(world.sink.log.lock().unwrap().batches.len(), 1);
+
+        // A full batch waits for nobody.
+        let started = Instant::now();
+        (10..20).for_each(|number| bus.push(message(number, &number.to_string())));
+        world.until_settled().await;
+        assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+        assert_eq!(world.sink.log.lock().unwrap().batches.len(), 3);
+    });
+}
+
+#[test]
+fn a_shutdown_hands_back_what_lingers() {
+    in_virtual_time(async {
+        let bus = bus_with(3);
+        let options = Options { linger: Duration::from_secs(60), ..options(5, 2, 1) };
+        let world = World::start(&bus, ScriptedSink::default(), options);
+        world.until(|world| world.bus.with(|ledger| ledger.out()) == 3).await;
+        let started = Instant::now();
+        world.stop().await.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(1));
+        bus.with(|ledger| assert_eq!((ledger.done.len(), ledger.handed_back, ledger.out()), (0, 3, 0)));
     });
 }
 
