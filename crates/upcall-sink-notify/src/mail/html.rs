@@ -41,7 +41,7 @@ pub(super) fn page(notice: &Notice) -> String {
 }
 
 const BODY: &str = "margin:0;padding:32px 12px;background:#f2f4f7;color:#1d2733;\
-    font:15px/1.5 -apple-system,'Segoe UI',Roboto,'Helvetica Neue','PingFang SC','Microsoft YaHei','Noto Sans CJK SC',Arial,sans-serif";
+    font:15px/1.5 -apple-system,'Segoe UI',Roboto,'Helvetica Neue','PingFang SC','Microsoft YaHei','Noto Sans CJK SC',Arial,sans-serif,'Apple Color Emoji','Segoe UI Emoji','Noto Color Emoji'";
 const CARD: &str = "width:100%;max-width:600px;margin:0 auto;border-collapse:separate;border-spacing:0;background:#ffffff;\
     border:1px solid #dfe4ea;border-radius:10px;overflow:hidden";
 const HEAD: &str = "padding:20px 28px 16px;border-top:4px solid #f26b21;border-bottom:1px solid #edf0f3;\

@@ -94,9 +94,14 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     let batch_max = section.or(
         "batch_max",
         500,
-        "The most events that are handed over at once. A webhook has smaller batches, by its `concurrency`.",
+        "The most events that are handed over at once. A webhook has smaller batches, by its `concurrency`; a message to \
+         people is a batch by itself, unless there is a `digest`.",
     );
-    let concurrency = section.or("concurrency", 2, "The most batches that are under way at once.");
+    let concurrency = section.or(
+        "concurrency",
+        2,
+        "The most batches that are under way at once. By default one for messages to people.",
+    );
     let attempts_max = section.or(
         "attempts_max",
         20,
@@ -106,7 +111,8 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     let deliver_timeout: Duration = section.or(
         "deliver_timeout",
         "30s",
-        "How long one batch may take. For a webhook by default as long as its requests may.",
+        "How long one batch may take. For a webhook by default as long as its requests may, for messages to people as long \
+         as the service's rate may make them wait.",
     );
     let drain_timeout =
         section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");

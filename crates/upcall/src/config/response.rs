@@ -221,7 +221,8 @@ fn read_asking(section: &mut Section<'_>, budget: Duration) -> Option<AskingOpti
     Some(AskingOptions { when, timeout, fallback, veto, concurrency })
 }
 
-fn template(section: &Section<'_>, key: &str, answer: &serde_json::Value) -> Option<AnswerTemplate> {
+/// Compiles a JSON value whose strings may hold `${NAME}`. Every mistake in it is on record.
+pub(super) fn template(section: &Section<'_>, key: &str, answer: &serde_json::Value) -> Option<AnswerTemplate> {
     let mistakes = match AnswerTemplate::new(answer) {
         Ok(template) => return Some(template),
         Err(mistakes) => mistakes,

@@ -1,5 +1,6 @@
 //! What a consumer does with events: one table of `[[consumer]]`, named like the sink.
 
+mod notify;
 mod sql;
 mod webhook;
 
@@ -13,6 +14,7 @@ use super::reader::Section;
 pub(crate) enum Sink {
     Sql(upcall_sink_sql::Options),
     Webhook(Box<upcall_sink_webhook::Options>),
+    Notify(Box<upcall_sink_notify::Options>),
 }
 
 impl Sink {
@@ -26,6 +28,9 @@ impl Sink {
             section
                 .optional_section("webhook", "Posts each event to an endpoint, signed.")
                 .map(|webhook| webhook::read(webhook).map(Box::new).map(Self::Webhook)),
+            section
+                .optional_section("notify", "Tells people, by mail or in a chat.")
+                .map(|notify| notify::read(notify).map(Box::new).map(Self::Notify)),
         ];
         let named: Vec<Option<Self>> = sinks.into_iter().flatten().collect();
         match <[_; 1]>::try_from(named) {
@@ -47,7 +52,7 @@ impl Sink {
     pub(super) fn check(&self, section: &Section<'_>, deliver_timeout: Duration, events_kept: Option<Duration>) {
         match self {
             Self::Sql(options) => sql::check(options, section, deliver_timeout, events_kept),
-            Self::Webhook(_) => {}
+            Self::Webhook(_) | Self::Notify(_) => {}
         }
     }
 
@@ -62,6 +67,7 @@ impl Sink {
         match self {
             Self::Sql(_) => {}
             Self::Webhook(options) => webhook::fit(options, section, given, events_kept, consumer),
+            Self::Notify(options) => notify::fit(options, section, given, consumer),
         }
     }
 }

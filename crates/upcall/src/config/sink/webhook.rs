@@ -163,7 +163,7 @@ fn time_for_a_batch(options: &Options, consumer: &upcall_consumer::Options) -> D
     requests.saturating_add(waits.unwrap_or_default()).saturating_add(MARGIN)
 }
 
-fn read_endpoint(section: &mut Section<'_>) -> Option<Endpoint> {
+pub(super) fn read_endpoint(section: &mut Section<'_>) -> Option<Endpoint> {
     let url = secret::required(
         section,
         "url",
@@ -225,7 +225,7 @@ fn is_ours(header: &str) -> bool {
     header == "content-type" || header.starts_with("webhook-") || header.starts_with("ce-")
 }
 
-fn read_client(section: &mut Section<'_>) -> ClientOptions {
+pub(super) fn read_client(section: &mut Section<'_>) -> ClientOptions {
     let defaults = ClientOptions::default();
     let timeout: Duration =
         section.or("timeout", "15s", "How long a request may take, from connecting to the answer's end.");
