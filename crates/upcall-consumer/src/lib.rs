@@ -5,6 +5,8 @@
 
 mod backoff;
 mod batch;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod consumer;
 mod options;
 mod settle;

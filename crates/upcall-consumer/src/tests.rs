@@ -1,6 +1,7 @@
 //! What the runtime promises, on a bus in memory and in the runtime's own time.
 
 mod bus;
+mod record;
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
