@@ -11,3 +11,4 @@ mod kill;
 mod operate;
 mod serve;
 mod vectors;
+mod webhook;

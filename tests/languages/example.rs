@@ -81,7 +81,7 @@ impl Example {
 }
 
 /// `UPCALL_TEST_PYTHON`, else the one of `tests/run`.
-fn python() -> Command {
+pub(crate) fn python() -> Command {
     Command::new(configured("UPCALL_TEST_PYTHON", ".cache/python/bin/python"))
 }
 
