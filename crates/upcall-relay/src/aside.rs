@@ -12,6 +12,7 @@ use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::NatsBus;
 use upcall_event::{Event, EventId};
 
+use crate::private;
 use crate::worker::blocking;
 
 /// The folder, in the relay's.
@@ -57,7 +58,7 @@ impl Aside {
         };
         fs::create_dir_all(&self.folder)?;
         let temporary = file.with_extension("new");
-        let mut written = File::create(&temporary)?;
+        let mut written = private::create(&temporary)?;
         written.write_all(&serde_json::to_vec_pretty(&aside)?)?;
         written.sync_all()?;
         fs::rename(&temporary, &file)?;

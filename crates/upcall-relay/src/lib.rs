@@ -38,6 +38,7 @@ mod memory;
 mod options;
 mod pace;
 mod pipeline;
+mod private;
 mod relay;
 mod spill;
 mod status;

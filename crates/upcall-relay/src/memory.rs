@@ -9,6 +9,7 @@ use tracing::warn;
 use upcall_event::EventId;
 
 use crate::checkpoint::Checkpoint;
+use crate::private;
 
 /// The file, in the relay's folder.
 const FILE: &str = "relay.json";
@@ -70,7 +71,7 @@ impl Store {
 
     fn write(&self, memory: &Memory, durable: bool) -> io::Result<()> {
         let temporary = self.folder.join(TEMPORARY);
-        let mut file = File::create(&temporary)?;
+        let mut file = private::create(&temporary)?;
         file.write_all(&serde_json::to_vec(memory)?)?;
         if durable {
             file.sync_all()?;

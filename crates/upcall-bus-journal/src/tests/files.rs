@@ -1,5 +1,8 @@
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,6 +53,33 @@ fn files_that_are_not_ours_are_left_alone_and_named() {
         },
         "has schema 9",
     );
+}
+
+#[tokio::test]
+async fn strangers_cannot_read_what_is_in_the_folder() {
+    let folder = folder();
+    let modes = || {
+        let entries = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
+        let mode = |entry: std::fs::DirEntry| {
+            (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().permissions().mode() & 0o777)
+        };
+        entries.map(mode).collect::<BTreeMap<_, _>>()
+    };
+    let names = ["journal.db", "journal.db-shm", "journal.db-wal", "journal.lock"];
+    let journal = open(folder.path());
+    publish_all(&journal, 0..3).await;
+    assert_eq!(modes(), names.map(|name| (name.to_owned(), 0o600)).into());
+    journal.close().await;
+    drop(journal);
+
+    // One of an earlier version, whose group was let in by somebody.
+    for (name, mode) in [("journal.db", 0o644), ("journal.lock", 0o666)] {
+        std::fs::set_permissions(folder.path().join(name), Permissions::from_mode(mode)).unwrap();
+    }
+    let journal = open(folder.path());
+    publish_all(&journal, 3..6).await;
+    let modes = modes();
+    assert_eq!((modes["journal.db"], modes["journal.db-wal"], modes["journal.lock"]), (0o640, 0o640, 0o660));
 }
 
 #[test]
