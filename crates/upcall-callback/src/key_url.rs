@@ -76,6 +76,14 @@ impl KeyUrl {
         self.is_oss && path_on_oss_host(&self.text) == Some(V1_PATH)
     }
 
+    /// Whether it is spelt as OSS would spell its next keys: `callback_pub_key_v2.pem` to `…_v9.pem`.
+    #[must_use]
+    pub fn is_successor(&self) -> bool {
+        let path = path_on_oss_host(&self.text).filter(|_| self.is_oss);
+        let version = path.and_then(|path| path.strip_prefix("/callback_pub_key_v")?.strip_suffix(".pem"));
+        matches!(version.map(str::as_bytes), Some([b'2'..=b'9']))
+    }
+
     /// What to fetch: always https, whatever the scheme that was named. `None` for a key that the operator trusts,
     /// which is at hand and never fetched.
     #[must_use]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use upcall_bus::Deadline;
-use upcall_callback::PublicKey;
+use upcall_callback::{KeyUrl, PublicKey};
 use upcall_telemetry::metrics::Metrics;
 
 use super::{FetchFailure, KeyFetcher, KeyUnavailable};
@@ -16,9 +16,11 @@ use super::{FetchFailure, KeyFetcher, KeyUnavailable};
 pub(super) const FETCH_TIME_MAX: Duration = Duration::from_secs(3);
 /// How long a failed fetch is not tried again.
 const FAILURE_KEPT: Duration = Duration::from_secs(30);
-/// How many URLs are remembered, with their key, their failure, or their fetch. OSS has one key in all.
+/// How many URLs are remembered, with their key, their failure, or their fetch, beside OSS's next ones. OSS has one key
+/// in all.
 const URLS_MAX: usize = 32;
-/// How many fetches may be made at once after a quiet time, since strangers choose the URL.
+/// How many fetches may be made at once after a quiet time, since strangers choose the URL. OSS's next keys don't count:
+/// there are few such URLs, each is tried every half a minute at most, and no flood of others may keep them out.
 const FETCHES_BURST: u32 = 8;
 /// How often one more fetch may be made.
 const FETCH_EVERY: Duration = Duration::from_secs(10);
@@ -91,7 +93,8 @@ impl Cache {
             Some(Entry::Failed { .. } | Entry::Fetching(_)) | None => {}
         }
         state.entries.retain(|_, entry| !matches!(entry, Entry::Failed { until, .. } if *until <= now));
-        if state.entries.len() >= URLS_MAX || !state.allowance.take(now) {
+        let mut is_of_a_flood = || state.entries.len() >= URLS_MAX || !state.allowance.take(now);
+        if !is_successor(url) && is_of_a_flood() {
             return Err(KeyUnavailable::TooManyFetches { url: url.to_owned() });
         }
         let (sender, waiting) = watch::channel(None);
@@ -101,6 +104,10 @@ impl Cache {
         tokio::spawn(fetch(Arc::clone(&self.shared), url.to_owned(), sender));
         Ok(Found::Fetch(waiting))
     }
+}
+
+fn is_successor(url: &str) -> bool {
+    KeyUrl::parse(url, |_| false).is_ok_and(|url| url.is_successor())
 }
 
 enum Found {

@@ -97,6 +97,29 @@ async fn strangers_can_make_us_fetch_a_few_urls_and_then_few_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flood_of_junk_keeps_no_next_key_of_oss_out() {
+    let (cache, fetcher) = cache(1000, key);
+    for number in 0..200 {
+        // Keys, of all things, so that they stay.
+        let _ = cache.key(url(number), in_time()).await;
+        advance(FETCH_EVERY / 4).await;
+    }
+    assert!(matches!(cache.key(url(999), in_time()).await, Err(KeyUnavailable::TooManyFetches { .. })));
+    let fetches = fetcher.fetches.load(Ordering::SeqCst);
+    for version in 2..=9 {
+        for _ in 0..20 {
+            let next = format!("https://gosspublic.alicdn.com/callback_pub_key_v{version}.pem");
+            assert!(cache.key(next, in_time()).await.is_ok(), "{version}");
+        }
+    }
+    assert_eq!(fetcher.fetches.load(Ordering::SeqCst), fetches + 8);
+    for junk in ["callback_pub_key_v10.pem", "callback_pub_key_vx.pem", "a/callback_pub_key_v2.pem"] {
+        let url = format!("https://gosspublic.alicdn.com/{junk}");
+        assert!(matches!(cache.key(url, in_time()).await, Err(KeyUnavailable::TooManyFetches { .. })), "{junk}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_keys_are_kept_than_there_is_room_for_and_those_stay() {
     let (cache, fetcher) = cache(1000, key);
     for number in 0..100 {
