@@ -1,7 +1,7 @@
 //! Every error that is answered, and the status of each.
 
 use http::StatusCode;
-use upcall_responder::{AskError, AskErrorKind, Veto, VetoAnswer};
+use upcall_responder::{AskError, AskErrorKind, Responder, Veto, VetoAnswer, When};
 use upcall_verifier::{Refusal, RefusalKind};
 
 /// An error that is answered.
@@ -180,6 +180,35 @@ impl ErrorKind {
         match self {
             Self::Refused(kind) => kind.remedy(),
             Self::Request(kind) => kind.remedy(),
+        }
+    }
+
+    /// Whether a callback may end so: one of a route that answers by this, or one for which no route was found.
+    pub(crate) fn can_happen(self, responder: Option<&Responder>) -> bool {
+        use RefusalKind as Refused;
+        use RequestErrorKind as Request;
+        let asking = match responder {
+            Some(Responder::Service(asking)) => Some(asking.options.when),
+            Some(Responder::Template(_)) | None => None,
+        };
+        match self {
+            Self::Request(
+                Request::RouteUnknown
+                | Request::RequestMalformed
+                | Request::HeadTooLarge
+                | Request::TooManyConnections
+                | Request::OriginalTargetUnusable,
+            )
+            | Self::Refused(Refused::TargetForm | Refused::TargetAmbiguous | Refused::TargetEncoding) => {
+                responder.is_none()
+            }
+            Self::Request(Request::Internal) => true,
+            Self::Request(Request::AnswerTooLarge) => matches!(responder, Some(Responder::Template(_))),
+            Self::Request(Request::Vetoed) => asking == Some(When::Before),
+            Self::Request(Request::ResponderFailed | Request::ResponderTimeout | Request::ResponderBusy) => {
+                asking.is_some()
+            }
+            Self::Request(_) | Self::Refused(_) => responder.is_some(),
         }
     }
 

@@ -86,7 +86,7 @@ impl Gateway {
         let (quarantine, keeper) = quarantine.unzip();
         let limits = options.limits;
         let shared = Arc::new(Shared {
-            measures: Measures::new(options.metrics, routes.names()),
+            measures: Measures::new(options.metrics, routes.answers()),
             routes,
             original_target: options.original_target,
             verifier: options.verifier,

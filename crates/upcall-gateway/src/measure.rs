@@ -1,20 +1,26 @@
-//! Counting, with every handle resolved beforehand, so that a callback touches atomics only.
+//! Counting, with every handle resolved once, so that a callback touches atomics only.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use upcall_bus::Receipt;
+use upcall_responder::Responder;
 use upcall_telemetry::metrics::{CallbackLabels, FieldLabels, Metrics, QuestionLabels, StageLabels};
 
 use crate::error::ErrorKind;
 
 /// The counters of one route, or of requests without one.
 pub(crate) struct Outcomes {
-    accepted: Counter,
-    duplicate: Counter,
-    errors: Vec<Counter>,
+    route: String,
+    family: Family<CallbackLabels, Counter>,
+    accepted: OnceLock<Counter>,
+    duplicate: OnceLock<Counter>,
+    /// In the order of [`ErrorKind::index`].
+    errors: Vec<(ErrorKind, OnceLock<Counter>)>,
 }
 
 /// What is measured of every callback.
@@ -36,11 +42,11 @@ pub(crate) struct Measures {
 pub(crate) struct Counted<'g>(&'g Gauge);
 
 impl Measures {
-    pub(crate) fn new<'n>(metrics: Metrics, routes: impl Iterator<Item = &'n str>) -> Self {
+    pub(crate) fn new<'n>(metrics: Metrics, routes: impl Iterator<Item = (&'n str, &'n Responder)>) -> Self {
         let stage = |stage| metrics.stage_duration.get_or_create_owned(&StageLabels { stage });
         Self {
-            by_route: routes.map(|route| Outcomes::new(&metrics, route)).collect(),
-            without_route: Outcomes::new(&metrics, ""),
+            by_route: routes.map(|(route, responder)| Outcomes::new(&metrics, route, Some(responder))).collect(),
+            without_route: Outcomes::new(&metrics, "", None),
             read: stage("read"),
             verify: stage("verify"),
             publish: stage("publish"),
@@ -81,14 +87,24 @@ impl Measures {
 }
 
 impl Outcomes {
-    fn new(metrics: &Metrics, route: &str) -> Self {
-        let counter =
-            |outcome| metrics.callbacks.get_or_create_owned(&CallbackLabels { route: route.to_owned(), outcome });
-        Self {
-            accepted: counter("accepted"),
-            duplicate: counter("duplicate"),
-            errors: ErrorKind::all().map(|kind| counter(kind.code())).collect(),
+    /// Begins with zero of everything that can happen: of what can't, a series would only be in the way.
+    fn new(metrics: &Metrics, route: &str, responder: Option<&Responder>) -> Self {
+        let errors = ErrorKind::all().map(|kind| (kind, OnceLock::new())).collect();
+        let outcomes = Self {
+            route: route.to_owned(),
+            family: metrics.callbacks.clone(),
+            accepted: OnceLock::new(),
+            duplicate: OnceLock::new(),
+            errors,
+        };
+        if responder.is_some() {
+            outcomes.counter(&outcomes.accepted, "accepted");
+            outcomes.counter(&outcomes.duplicate, "duplicate");
         }
+        for (kind, counter) in outcomes.errors.iter().filter(|(kind, _)| kind.can_happen(responder)) {
+            outcomes.counter(counter, kind.code());
+        }
+        outcomes
     }
 
     /// Counts a callback that is durable, and says what its outcome is called.
@@ -97,14 +113,18 @@ impl Outcomes {
             Receipt::Stored => (&self.accepted, "accepted"),
             Receipt::Duplicate => (&self.duplicate, "duplicate"),
         };
-        counter.inc();
+        self.counter(counter, outcome).inc();
         outcome
     }
 
     pub(crate) fn count_error(&self, kind: ErrorKind) {
-        if let Some(counter) = self.errors.get(kind.index()) {
-            counter.inc();
+        if let Some((kind, counter)) = self.errors.get(kind.index()) {
+            self.counter(counter, kind.code()).inc();
         }
+    }
+
+    fn counter<'c>(&self, counter: &'c OnceLock<Counter>, outcome: &'static str) -> &'c Counter {
+        counter.get_or_init(|| self.family.get_or_create_owned(&CallbackLabels { route: self.route.clone(), outcome }))
     }
 }
 

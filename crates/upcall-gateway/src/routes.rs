@@ -14,7 +14,7 @@ use crate::options::RouteOptions;
 ///
 /// A route *is* the path that OSS signed. It is found by that path where a trusted proxy says what the original target
 /// was, and otherwise by the path at which its requests arrive; either way the signed path is what is verified.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RouteTable {
     routes: Vec<BoundRoute>,
     by_signed: HashMap<String, usize>,
@@ -137,8 +137,9 @@ impl RouteTable {
         if mistakes.is_empty() { Ok(table) } else { Err(mistakes) }
     }
 
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.routes.iter().map(|route| route.policy.name())
+    /// The routes' names, and how each answers.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (&str, &Responder)> {
+        self.routes.iter().map(|route| (route.policy.name(), &route.responder))
     }
 
     /// Finds the route of a request whose original target a trusted proxy has told.
