@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// Where the bus's own tasks run, whoever calls.
     pub(crate) runtime: Handle,
     readers: Mutex<HashMap<String, Reader>>,
-    pub(crate) checked: watch::Sender<Result<(), String>>,
+    pub(crate) checked: watch::Sender<Result<Option<String>, String>>,
 }
 
 /// The connection as it is now.

@@ -25,7 +25,7 @@ pub struct Difference {
 pub enum Severity {
     /// It is other than configured, and does no harm to events.
     Differs,
-    /// Events could be lost by a restart, or when the stream is full. Some choose that.
+    /// Events could be lost by a restart, or when the stream is full, or can't be read again. Some choose that.
     Risky,
     /// It is not there.
     Missing,
@@ -37,6 +37,12 @@ impl Difference {
     pub(crate) fn missing(what: String) -> Self {
         let problem = "is not there; `upcall provision` makes it".to_owned();
         Self { what, problem, severity: Severity::Missing }
+    }
+
+    pub(crate) fn missing_of_others(stream: &str) -> Self {
+        let problem =
+            "is not there; whoever publishes makes it: start that, or run `upcall provision` with its configuration";
+        Self { what: format!("stream {stream}"), problem: problem.to_owned(), severity: Severity::Missing }
     }
 }
 
@@ -71,6 +77,12 @@ pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Differ
     }
     if found.retention != wanted.retention {
         differs(Severity::Risky, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
+    }
+    if wanted.allow_direct && !found.allow_direct {
+        differs(
+            Severity::Risky,
+            "can't be read directly, as `upcall tail` and `upcall replay` do: allow_direct is off".to_owned(),
+        );
     }
     let window = found.duplicate_window;
     if window < wanted.duplicate_window.min(DUPLICATE_WINDOW_MIN) {
@@ -108,6 +120,7 @@ pub(crate) fn mended(wanted: &Config, found: Config) -> Config {
         storage: wanted.storage,
         discard: wanted.discard,
         retention: wanted.retention,
+        allow_direct: found.allow_direct || wanted.allow_direct,
         duplicate_window: found.duplicate_window.max(wanted.duplicate_window),
         ..found
     }

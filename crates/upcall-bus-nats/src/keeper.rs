@@ -52,7 +52,13 @@ impl NatsBus {
         self.shared.checked.borrow().clone().err()
     }
 
-    async fn look(&self, provision: bool, consumers: &[ConsumerSpec]) -> Result<(), String> {
+    /// What is risky about the streams, in words, while the bus takes events: who reads `/ready` may want to know. Cheap.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        self.shared.checked.borrow().clone().ok().flatten()
+    }
+
+    async fn look(&self, provision: bool, consumers: &[ConsumerSpec]) -> Result<Option<String>, String> {
         let in_words = |error| error_chain(&error);
         let mut differences = self.check(consumers).await.map_err(in_words)?;
         if provision && differences.iter().any(|difference| difference.severity == Severity::Missing) {
@@ -61,17 +67,24 @@ impl NatsBus {
             }
             differences = self.check(consumers).await.map_err(in_words)?;
         }
-        let stops = |difference: &&Difference| difference.severity >= Severity::Missing;
-        let stopping: Vec<String> = differences.iter().filter(stops).map(ToString::to_string).collect();
-        if stopping.is_empty() { Ok(()) } else { Err(stopping.join("; ")) }
+        let those = |is_so: fn(Severity) -> bool| {
+            let those = differences.iter().filter(|difference| is_so(difference.severity));
+            let words: Vec<String> = those.map(Difference::to_string).collect();
+            (!words.is_empty()).then(|| words.join("; "))
+        };
+        match those(|severity| severity >= Severity::Missing) {
+            Some(stopping) => Err(stopping),
+            None => Ok(those(|severity| severity == Severity::Risky)),
+        }
     }
 
-    fn note(&self, found: Result<(), String>) {
+    fn note(&self, found: Result<Option<String>, String>) {
         self.shared.checked.send_if_modified(|known| {
             let changed = *known != found;
             if changed {
                 match &found {
-                    Ok(()) => info!("the streams are in order"),
+                    Ok(None) => info!("the streams are in order"),
+                    Ok(Some(remark)) => warn!(remark, "the streams take events, and are not as they should be"),
                     Err(fault) => warn!(%fault, "the streams are not in order"),
                 }
                 *known = found;

@@ -156,6 +156,8 @@ metrics! {
     relay_unconfirmed: Gauge = "upcall_relay_unconfirmed_events", new Gauge::default();
     /// Events that the stream has acknowledged to the relay.
     relay_relayed: Counter = "upcall_relay_relayed_events", new Counter::default();
+    /// How often the server came back with less than it had acknowledged to the relay.
+    relay_losses: Counter = "upcall_relay_losses", new Counter::default();
     /// Events that were sent again, because the server had come back without them.
     relay_resent: Counter = "upcall_relay_resent_events", new Counter::default();
     /// Events that the server refuses for good, set aside.

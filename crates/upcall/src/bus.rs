@@ -107,7 +107,7 @@ impl Bus {
         if let Some(nats) = self.nats.clone() {
             let is_needed = self.journal.is_none();
             let health = move || match nats.fault() {
-                None => Health::Fine,
+                None => nats.remark().map_or(Health::Fine, Health::Remark),
                 Some(fault) if is_needed => Health::Unready(fault),
                 Some(fault) => Health::Remark(format!("{fault}; events are kept in the journal until then")),
             };

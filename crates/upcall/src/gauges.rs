@@ -42,6 +42,7 @@ pub(crate) fn of_relay(metrics: &Metrics, relay: RelayHandle) {
         metrics.relay_backlog_age.set(signed(status.backlog_age.map_or(0, |age| age.as_secs())));
         metrics.relay_unconfirmed.set(signed(status.unconfirmed));
         metrics.relay_relayed.inner().store(status.relayed, Ordering::Relaxed);
+        metrics.relay_losses.inner().store(status.losses, Ordering::Relaxed);
         metrics.relay_resent.inner().store(status.resent, Ordering::Relaxed);
         metrics.relay_set_aside.set(signed(status.set_aside));
     });
