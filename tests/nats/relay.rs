@@ -1,6 +1,7 @@
 //! From the journal to the stream: every event once, whatever happens to the server and to the relay.
 
 mod batches;
+mod leader;
 mod outage;
 mod rig;
 mod spill;

@@ -17,7 +17,7 @@ use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::EventId;
 use upcall_relay::{Options as RelayOptions, Relay, RelayHandle, RelayStatus};
 use upcall_tests::executable::PATIENCE;
-use upcall_tests::nats::{NatsOptions, NatsServer};
+use upcall_tests::nats::{NatsCluster, NatsOptions, NatsServer};
 
 /// For how long the stream recognises an id: short, so that a test can outwait it.
 pub(super) const WINDOW: Duration = Duration::from_secs(1);
@@ -40,8 +40,8 @@ impl Default for Setup {
     }
 }
 
-pub(super) struct Rig {
-    pub(super) server: NatsServer,
+pub(super) struct Rig<S = NatsServer> {
+    pub(super) server: S,
     pub(super) bus: NatsBus,
     pub(super) journal: Journal,
     setup: Setup,
@@ -59,12 +59,54 @@ impl Rig {
     pub(super) async fn new(setup: Setup) -> Self {
         let jetstream = setup.jetstream.to_owned();
         let server = NatsServer::start_with(&NatsOptions { jetstream, ..NatsOptions::default() });
-        let mut options = Options::new(server.url());
+        let options = Options::new(server.url());
+        Self::over(server, options, setup).await
+    }
+}
+
+impl Rig<NatsCluster> {
+    /// Three servers that hold every event.
+    pub(super) async fn on_three(setup: Setup) -> Self {
+        let server = NatsCluster::start(3);
+        let mut options = Options { urls: server.urls(), ..Options::new("") };
+        options.streams.replicas = 3;
+        Self::over(server, options, setup).await
+    }
+
+    /// Has another server lead the stream, and waits until it does.
+    pub(super) async fn change_leader(&self) {
+        let leader = async || {
+            let info = self.jetstream().get_stream("UPCALL").await.ok()?.cached_info().clone();
+            info.cluster?.leader
+        };
+        let changed = async {
+            let before = loop {
+                if let Some(leader) = leader().await {
+                    break leader;
+                }
+            };
+            self.bus.client().request("$JS.API.STREAM.LEADER.STEPDOWN.UPCALL", "".into()).await.unwrap();
+            while leader().await.is_none_or(|now| now == before) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        within("another leader", changed).await;
+    }
+}
+
+impl<S> Rig<S> {
+    async fn over(server: S, mut options: Options, setup: Setup) -> Self {
         options.streams.duplicate_window = setup.window;
         options.streams.size_bytes = setup.size_bytes;
         let bus = NatsBus::connect(options).await.unwrap();
         within("a connection", bus.link().wait_for(|link| link.connected)).await.unwrap();
-        bus.provision(&[]).await.unwrap();
+        // A cluster that has just started may still be choosing its leaders.
+        let made = async {
+            while bus.provision(&[]).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        within("the streams", made).await;
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(JournalOptions::new(folder.path())).unwrap();
         Self { server, bus, journal, setup, folder, relay: None }
