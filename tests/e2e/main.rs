@@ -4,6 +4,7 @@
 
 mod answers;
 mod check;
+mod consume;
 mod dev;
 mod doctor;
 mod full_disk;

@@ -15,7 +15,8 @@ pub struct Options {
     pub tls: Tls,
     /// The stream of uploads. The names of the others begin with it.
     pub stream: String,
-    /// The subjects that the stream of uploads captures.
+    /// The subjects that the stream of uploads captures. None where a process only consumes: then that stream is left to
+    /// those who publish.
     pub subjects: Vec<String>,
     /// How the streams are made where they are missing, and what they are compared with.
     pub streams: StreamOptions,
@@ -78,7 +79,7 @@ pub struct StreamOptions {
     pub quarantine_bytes: u64,
 }
 
-/// What the server holds in memory for each event in this window is about 100 bytes.
+/// What the server holds in memory for each event in this window is about 250 bytes.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 impl Options {

@@ -29,6 +29,7 @@ impl NatsBus {
         for wanted in self.wanted() {
             match self.stream_info(&wanted.name).await? {
                 Some(info) => compare(&wanted, &info, &mut differences),
+                None if self.is_of_others(&wanted) => differences.push(Difference::missing_of_others(&wanted.name)),
                 None => differences.push(Difference::missing(format!("stream {}", wanted.name))),
             }
         }
@@ -67,6 +68,10 @@ impl NatsBus {
         let mut done = Vec::new();
         for wanted in self.wanted() {
             if self.stream_info(&wanted.name).await?.is_none() {
+                if self.is_of_others(&wanted) {
+                    // Nor can it have consumers.
+                    return Ok(done);
+                }
                 self.shared.context.create_stream(wanted.clone()).await.map_err(ArchiveError::new)?;
                 done.push(format!("made stream {}", wanted.name));
             }
@@ -82,6 +87,11 @@ impl NatsBus {
             }
         }
         Ok(done)
+    }
+
+    /// Whether a stream is left to those who publish: only they know its subjects.
+    fn is_of_others(&self, wanted: &Config) -> bool {
+        wanted.name == self.names().uploads() && wanted.subjects.is_empty()
     }
 
     /// The streams as they should be. A bucket is a stream, too.

@@ -29,11 +29,11 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 /// Takes callbacks in. Bound, it does not accept yet; [`Gateway::run`] does.
 pub struct Gateway {
-    callbacks: Listener,
+    callbacks: Option<Listener>,
     shared: Arc<Shared>,
     admin: Option<(Listener, Router)>,
     keeper: Option<Keeper>,
-    local_addr: SocketAddr,
+    local_addr: Option<SocketAddr>,
     admin_addr: Option<SocketAddr>,
     accepting: Arc<AtomicBool>,
     shutdown: ShutdownOptions,
@@ -73,12 +73,15 @@ impl Gateway {
     /// If the routes have mistakes, or an address can't be listened on.
     #[expect(clippy::unused_async, reason = "sockets are bound within a runtime")]
     pub async fn bind(options: Options) -> Result<Self, BindError> {
-        let routes = RouteTable::new(options.routes).map_err(|mistakes| BindError::Routes { mistakes })?;
+        let routes = match (options.listen, options.routes) {
+            (None, routes) if routes.is_empty() => RouteTable::default(),
+            (_, routes) => RouteTable::new(routes).map_err(|mistakes| BindError::Routes { mistakes })?,
+        };
         let listen = |address| {
             let bound = listener::bind(address).and_then(|socket| Ok((socket.local_addr()?, socket)));
             bound.map_err(|source| BindError::Listen { address, source })
         };
-        let (local_addr, callbacks) = listen(options.listen)?;
+        let (local_addr, callbacks) = options.listen.map(listen).transpose()?.unzip();
         let admin = options.admin.map(listen).transpose()?;
         let admin_addr = admin.as_ref().map(|(address, _)| *address);
 
@@ -112,8 +115,8 @@ impl Gateway {
             (listener, admin::router(pages))
         });
         let errors = Arc::clone(&shared);
-        let callbacks = Listener {
-            socket: callbacks,
+        let callbacks = callbacks.map(|socket| Listener {
+            socket,
             http: listener::http(&limits),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
             counts: Some(Arc::clone(&shared)),
@@ -123,13 +126,13 @@ impl Gateway {
                 }
                 errors.measures.outcomes(None).count_error(ErrorKind::Request(kind));
             }),
-        };
+        });
         Ok(Self { callbacks, shared, admin, keeper, local_addr, admin_addr, accepting, shutdown: options.shutdown })
     }
 
-    /// Where callbacks arrive; tells the port where the options left it open.
+    /// Where callbacks arrive, if they do; tells the port where the options left it open.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr
     }
 
@@ -162,17 +165,24 @@ impl Gateway {
             }))
         });
         let answer = move |peer, request| callback::answer(Arc::clone(&shared), peer, request);
-        let graceful = callbacks
-            .run(answer, async {
-                shutdown.await;
-                accepting.store(false, Ordering::Relaxed);
-                if grace > Duration::ZERO {
-                    sleep(grace).await;
-                }
-            })
-            .await;
-        let connections = graceful.count();
-        let drained = timeout(drain, graceful.shutdown()).await;
+        let stop = async {
+            shutdown.await;
+            accepting.store(false, Ordering::Relaxed);
+            if grace > Duration::ZERO {
+                sleep(grace).await;
+            }
+        };
+        let drained = match callbacks {
+            Some(callbacks) => {
+                let graceful = callbacks.run(answer, stop).await;
+                let connections = graceful.count();
+                timeout(drain, graceful.shutdown()).await.map_err(|_| Unfinished { connections })
+            }
+            None => {
+                stop.await;
+                Ok(())
+            }
+        };
         drop(stop_keeper);
         if let Some(keeper) = keeper
             && timeout(quarantine::LAST_TIME, keeper).await.is_err()
@@ -183,7 +193,7 @@ impl Gateway {
         if let Some(admin) = admin {
             let _ = admin.await;
         }
-        drained.map_err(|_| Unfinished { connections })
+        drained
     }
 }
 

@@ -16,8 +16,9 @@ use crate::network::Network;
 
 /// What a gateway is made of.
 pub struct Options {
-    /// Where callbacks arrive.
-    pub listen: SocketAddr,
+    /// Where callbacks arrive; nowhere if `None`, as where a process only consumes. Then there are no routes, and the
+    /// gateway is the admin pages.
+    pub listen: Option<SocketAddr>,
     /// Where health, metrics and rejections are served; nowhere if `None`.
     pub admin: Option<SocketAddr>,
     /// The callback paths.
@@ -140,9 +141,9 @@ pub struct Observed<'a> {
 impl Options {
     /// Takes what has no default. There are no routes yet.
     #[must_use]
-    pub fn new(listen: SocketAddr, verifier: Verifier, metrics: Metrics) -> Self {
+    pub fn new(listen: impl Into<Option<SocketAddr>>, verifier: Verifier, metrics: Metrics) -> Self {
         Self {
-            listen,
+            listen: listen.into(),
             admin: None,
             routes: Vec::new(),
             original_target: None,

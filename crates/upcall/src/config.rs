@@ -124,12 +124,9 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     );
     let mut bus = bus::read(root.section("bus", "Where events are made durable."));
     let log = log::read(root.section("log", "What is logged, and how it looks."));
-    let sections = root.sections("route", "A callback path with its policy. There is at least one.");
+    let sections = root.sections("route", "A callback path with its policy. Without one no callbacks are taken, and nothing listens for them: see [running Upcall on NATS](../nats.md#consumers-in-processes-of-their-own).");
     if sections.is_empty() {
-        root.mistake(
-            "route",
-            "is missing: without a route no callback is taken. Add `[[route]]` with `name` and `path`",
-        );
+        report_idleness(&root, bus.nats.is_some());
     }
     report_repetitions(reader, "route", &sections);
     let routes: Vec<_> = sections.into_iter().map(|section| route::read(section, gateway.limits.budget)).collect();
@@ -150,6 +147,23 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         consumers: consumers.into_iter().collect::<Option<_>>()?,
         log,
     })
+}
+
+/// Reports a configuration without a route that has nothing to do. Where there is NATS, others publish what is consumed.
+fn report_idleness(root: &Section<'_>, has_nats: bool) {
+    let consumes = root.has("consumer");
+    let problem = match (consumes, has_nats) {
+        (true, true) => return,
+        (true, false) => {
+            "is missing: without a route no callback is taken, and nobody else can publish in a journal. Add `[[route]]` \
+             with `name` and `path`, or `[bus.nats]`, where others publish"
+        }
+        (false, _) => {
+            "is missing: without a route no callback is taken, and without a `[[consumer]]` nothing else is done. Add \
+             `[[route]]` with `name` and `path`"
+        }
+    };
+    root.mistake("route", problem);
 }
 
 /// Reports routes that can't be told apart.

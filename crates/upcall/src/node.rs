@@ -33,7 +33,7 @@ impl Node {
         let specs = config.consumers.iter().map(|consumer| consumer.options.spec.clone()).collect();
         let bus = Bus::open(config.bus, specs, &metrics).await?;
 
-        let fetcher: Option<Arc<dyn KeyFetcher>> = match config.keys.fetch {
+        let fetcher: Option<Arc<dyn KeyFetcher>> = match config.keys.fetch && !config.routes.is_empty() {
             true => Some(Arc::new(HttpsFetcher::new().context("keys could not be fetched over https")?)),
             false => None,
         };
@@ -51,7 +51,9 @@ impl Node {
             consumers.push((name, consumer));
         }
 
-        let mut options = Options::new(config.gateway.listen, Verifier::new(keys, bus.publisher()), metrics);
+        // Whoever only consumes listens for no callbacks.
+        let listen = Some(config.gateway.listen).filter(|_| !config.routes.is_empty());
+        let mut options = Options::new(listen, Verifier::new(keys, bus.publisher()), metrics);
         options.admin = Some(config.gateway.admin);
         let bind = |route| answer::bind(route, bus.nats());
         options.routes = config.routes.into_iter().map(bind).collect::<anyhow::Result<_>>()?;

@@ -133,6 +133,44 @@ async fn a_callback_that_does_not_finish_does_not_keep_the_process() {
 }
 
 #[tokio::test]
+async fn only_what_can_happen_is_shown_before_it_does() {
+    let gateway = start(|_| {}).await;
+    let text = gateway.page("/metrics").await.body;
+    let has = |route: &str, outcome: &str| {
+        text.contains(&format!("upcall_callbacks_total{{route=\"{route}\",outcome=\"{outcome}\"}} 0"))
+    };
+    for outcome in ["accepted", "duplicate", "signature_mismatch", "bus_full", "answer_too_large", "internal"] {
+        assert!(has("avatars", outcome), "{outcome}: {text}");
+    }
+    for outcome in ["route_unknown", "head_too_large", "vetoed", "responder_timeout"] {
+        assert!(!has("avatars", outcome), "{outcome} can't happen: {text}");
+    }
+    assert!(has("", "route_unknown") && has("", "request_malformed"), "{text}");
+    for outcome in ["accepted", "signature_mismatch", "bus_full"] {
+        assert!(!has("", outcome), "{outcome} can't happen without a route: {text}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_only_consumes_has_admin_pages_and_listens_for_no_callbacks() {
+    let metrics = upcall_telemetry::metrics::Metrics::new();
+    let keys = upcall_verifier::Keys::new([], None, &metrics).unwrap();
+    let bus = Arc::new(crate::support::Bus::default());
+    let verifier = upcall_verifier::Verifier::new(keys, bus as Arc<dyn upcall_bus::Publisher>);
+    let mut options = upcall_gateway::Options::new(None, verifier, metrics);
+    options.admin = Some("127.0.0.1:0".parse().unwrap());
+    let gateway = Gateway::bind(options).await.unwrap();
+    assert_eq!(gateway.local_addr(), None);
+    let mut page = Connection::open(gateway.admin_addr().unwrap()).await;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let task = tokio::spawn(gateway.run(async { drop(stopped.await) }));
+    page.write("GET /ready HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(page.answer().await.status, 200);
+    drop(stop);
+    assert_eq!(timeout(LONG, task).await.unwrap().unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn an_address_that_is_taken_is_named() {
     let gateway = start(|_| {}).await;
     let address = gateway.address;

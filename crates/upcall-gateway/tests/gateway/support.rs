@@ -89,7 +89,7 @@ pub(crate) async fn start(adjust: impl FnOnce(&mut Options)) -> Running {
     options.routes = vec![route("avatars", "/oss/avatars", None)];
     adjust(&mut options);
     let gateway = Gateway::bind(options).await.unwrap();
-    let (address, admin) = (gateway.local_addr(), gateway.admin_addr().unwrap());
+    let (address, admin) = (gateway.local_addr().unwrap(), gateway.admin_addr().unwrap());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(gateway.run(async {
         let _ = stopped.await;

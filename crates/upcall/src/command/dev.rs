@@ -73,7 +73,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let node = Node::build(config, Some(watch::observer())).await.context(
             "if an address is taken, choose others with --listen and --admin; if the journal is, another folder with --data",
         )?;
-        let addresses = (node.gateway().local_addr(), node.gateway().admin_addr());
+        let callbacks = node.gateway().local_addr().context("the gateway listens nowhere")?;
+        let addresses = (callbacks, node.gateway().admin_addr());
         println!("{}", guide::text(&handle, addresses, &arguments.data));
         let mut simulator_shutdown = shutdown.clone();
         let simulator =

@@ -35,7 +35,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let summary = config.summary();
         let node = Node::build(config, None).await?;
         let (callbacks, admin) = (node.gateway().local_addr(), node.gateway().admin_addr());
-        info!(%callbacks, admin = admin.map(tracing::field::display), "serving {summary}");
+        let (callbacks, admin) = (callbacks.map(tracing::field::display), admin.map(tracing::field::display));
+        info!(callbacks, admin, "serving {summary}");
         node.run(shutdown).await
     })?;
     Ok(ExitCode::SUCCESS)

@@ -131,7 +131,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Nats> {
 }
 
 impl Nats {
-    /// Has the stream of uploads capture what these routes publish.
+    /// Has the stream of uploads capture what these routes publish. Without a route it is left to those who have some.
     pub(super) fn capture<'t>(&mut self, subjects: impl Iterator<Item = &'t SubjectTemplate>) {
         let all_under = |subject: &SubjectTemplate| match subject.prefix() {
             prefix if prefix.ends_with('.') => format!("{prefix}>"),
@@ -146,9 +146,7 @@ impl Nats {
             let within = |other: &String| other != subject && subject.starts_with(other.trim_end_matches('>'));
             !all.iter().any(within)
         });
-        if !captured.is_empty() {
-            self.options.subjects = captured;
-        }
+        self.options.subjects = captured;
     }
 }
 

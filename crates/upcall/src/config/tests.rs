@@ -53,9 +53,21 @@ fn the_environment_lies_over_the_file() {
 }
 
 #[test]
-fn a_configuration_without_a_route_takes_nothing() {
-    let error = parse("").unwrap_err().to_string();
-    assert!(error.contains("route: is missing"), "{error}");
+fn a_configuration_without_a_route_consumes_from_nats_or_is_a_mistake() {
+    let (consumer, nats) = (
+        "[[consumer]]\nname = \"c\"\nsql = { url = \"sqlite://c.db\", table = \"t\" }\n",
+        "[bus.nats]\nurl = \"nats://a\"\n",
+    );
+    let problem = |text: &str| parse(text).unwrap_err().to_string();
+    for nothing_to_do in ["", nats] {
+        let error = problem(nothing_to_do);
+        assert!(error.contains("route: is missing") && error.contains("`[[consumer]]`"), "{error}");
+    }
+    let error = problem(consumer);
+    assert!(error.contains("route: is missing") && error.contains("nobody else can publish"), "{error}");
+    let config = parse(&format!("{nats}{consumer}")).unwrap();
+    assert_eq!(config.summary(), "0 routes, 1 consumer");
+    assert!(config.bus.nats.unwrap().options.subjects.is_empty(), "the stream is left to those who publish");
 }
 
 #[test]

@@ -1,0 +1,59 @@
+//! A process that only consumes, beside one that takes callbacks.
+
+use std::net::{SocketAddr, TcpListener};
+
+use rusqlite::Connection;
+use upcall_tests::executable::Running;
+use upcall_tests::http::{exchange, get, wait_until};
+use upcall_tests::nats::{NatsServer, is_missing};
+use upcall_tests::signer::Signer;
+
+use crate::serve::Served;
+
+#[test]
+fn whoever_only_consumes_needs_no_route_and_listens_for_no_callbacks() {
+    if is_missing("a process that only consumes") {
+        return;
+    }
+    let (server, folder, signer) = (NatsServer::start(), tempfile::tempdir().unwrap(), Signer::new());
+    let write = |name: &str, listen: &str, more: &str| {
+        let file = folder.path().join(name);
+        let text = format!(
+            "[bus.nats]\nurl = \"{}\"\n[gateway]\nlisten = \"{listen}\"\nadmin = \"127.0.0.1:0\"\n{more}\n",
+            server.url()
+        );
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    // It would fail if it listened here.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let table = "sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }";
+    let consumer = format!("[[consumer]]\nname = \"catalog\"\nfilter = \"app.uploads.>\"\n{table}");
+    let file = write("consumer.toml", &taken.local_addr().unwrap().to_string(), &consumer);
+    let mut consumer = Running::start(&["serve", "-c", file.to_str().unwrap()]);
+    let admin: SocketAddr = consumer.wait_for("line with its address", |line| {
+        assert!(!line.contains("callbacks="), "{line}");
+        line.split("admin=").nth(1)?.split_whitespace().next()?.trim_matches('"').parse().ok()
+    });
+    wait_until("it says what it waits for", || {
+        get(admin, "/ready").unwrap().text().contains("whoever publishes makes it")
+    });
+
+    // Only the gateway knows what the stream is to capture.
+    let route = "[[route]]\nname = \"test\"\npath = \"/oss/test\"\nsubject = \"app.uploads.${bucket}\"";
+    let gateway = Served::start(&write("gateway.toml", "127.0.0.1:0", &format!("{}\n{route}", signer.configuration())));
+    wait_until("both are ready", || {
+        [admin, gateway.admin].map(|admin| get(admin, "/ready").unwrap().status) == [200; 2]
+    });
+    let upload = signer.upload("/oss/test", "examplebucket", "a.png", "5CF3E7821AB22D0FDB867000");
+    assert_eq!(exchange(gateway.callbacks, &upload).unwrap().status, 200);
+    let catalog = folder.path().join("catalog.db");
+    wait_until("the row is there", || {
+        let count =
+            || Connection::open(&catalog)?.query_row("SELECT count(*) FROM uploads", (), |row| row.get::<_, u64>(0));
+        catalog.exists() && count().is_ok_and(|count| count == 1)
+    });
+    let done = "upcall_consumer_deliveries_total{consumer=\"catalog\",outcome=\"done\"} 1";
+    wait_until("it counts what it consumed", || get(admin, "/metrics").unwrap().text().contains(done));
+    assert!(consumer.terminate().success());
+}
