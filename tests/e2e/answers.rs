@@ -1,112 +1,65 @@
-//! Answers that an application computes, through `upcall serve`.
+//! Answers that an application computes, over HTTP and over NATS, through `upcall serve`.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod application;
+mod http;
+mod nats;
+
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use upcall_callback::{AnswerHead, CallbackFailure, check_answer};
-use upcall_tests::executable::{self, PATIENCE, Running};
+use upcall_tests::executable::{self, Running};
 use upcall_tests::http::{Answer, exchange, get, wait_until};
+use upcall_tests::nats::is_missing;
 use upcall_tests::signer::{FORM, Signer};
 
 use crate::serve::{Served, configuration};
+use application::{Application, WRONG};
+use http::HttpApplication;
+use nats::NatsApplication;
 
-/// An application with an HTTP service. What it does, the object's name says.
-struct Application {
-    address: SocketAddr,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Application {
-    fn start(address: &str) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                match listener.accept() {
-                    // A connection that breaks is its client's affair.
-                    Ok((stream, _)) => drop(std::thread::spawn(move || drop(answer(stream)))),
-                    Err(_) => std::thread::sleep(Duration::from_millis(2)),
-                }
-            }
-        });
-        Self { address, stop, thread: Some(thread) }
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    let (mut request, mut chunk) = (Vec::new(), [0; 8192]);
-    let event: Value = loop {
-        let read = stream.read(&mut chunk)?;
-        if read == 0 {
-            return Ok(());
-        }
-        request.extend_from_slice(&chunk[..read]);
-        let Some(at) = request.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-        if let Ok(event) = serde_json::from_slice(&request[at + 4..]) {
-            break event;
-        }
-    };
-    let object = event["data"]["object"].as_str().unwrap_or_default();
-    let (status, body) = match object.split('-').next() {
-        Some("forbidden") => ("403 Forbidden", r#"{"reason":"quota used up"}"#.to_owned()),
-        Some("broken") => ("200 OK", "{\"url\":".to_owned()),
-        // Until the gateway gives up.
-        Some("slow") => return stream.read(&mut chunk).map(drop),
-        _ => ("200 OK", json!({ "url": format!("https://cdn/{object}"), "id": event["id"] }).to_string()),
-    };
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
-}
-
-/// A gateway whose route `asked` has these keys in its `response.http`.
+/// A gateway whose route `asked` asks an application.
 struct Gateway {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    file: PathBuf,
     signer: Signer,
     served: Served,
 }
 
 impl Gateway {
-    fn start(application: SocketAddr, keys: &str) -> Self {
+    /// With these keys beside the one that says where the service is.
+    fn start(application: &impl Application, keys: &str) -> Self {
+        Self::start_with(&application.bus(), &format!("{}{keys}", application.response()))
+    }
+
+    fn start_with(bus: &str, response: &str) -> Self {
         let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());
-        let route = format!(
-            "[[route]]\nname = \"asked\"\npath = \"/oss/asked\"\n[route.response.http]\n\
-             url = \"http://{application}/upcall\"\n{keys}\n"
-        );
-        let served = Served::start(&configuration(folder.path(), &signer, &route));
-        Self { folder, signer, served }
+        let route = format!("{bus}\n[[route]]\nname = \"asked\"\npath = \"/oss/asked\"\n{response}\n");
+        let file = configuration(folder.path(), &signer, &route);
+        let served = Served::start(&file);
+        // Without an event: a request of NATS needs a connection.
+        wait_until("the gateway is ready", || {
+            let ready = get(served.admin, "/ready").unwrap().json();
+            ready["components"].as_array().unwrap().iter().all(|component| component["reason"].is_null())
+        });
+        Self { _folder: folder, file, signer, served }
     }
 
     fn upload(&self, object: &str) -> Answer {
         let request = self.signer.upload("/oss/asked", "examplebucket", object, "5CF3E7821AB22D0FDB867000");
-        exchange(self.served.callbacks, &request).unwrap()
+        let begin = Instant::now();
+        let answer = exchange(self.served.callbacks, &request).unwrap();
+        assert!(begin.elapsed() < Duration::from_millis(4500), "before OSS gives up");
+        answer
     }
 
-    /// The objects of the events in the journal.
+    /// The objects of the events on the bus.
     fn events(&self) -> Vec<String> {
-        let journal = self.folder.path().join("journal");
+        let file = self.file.to_str().unwrap();
         let output = Command::new(executable::path())
-            .args(["tail", "--no-follow", "--json", "--journal", journal.to_str().unwrap()])
+            .args(["tail", "--no-follow", "--json", "-n", "100", "-c", file])
             .output()
             .unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -116,21 +69,46 @@ impl Gateway {
     }
 }
 
-#[test]
-fn the_application_answers_the_uploader() {
-    let application = Application::start("127.0.0.1:0");
+/// Makes a test of each function for either application.
+macro_rules! over_http_and_nats {
+    ($($test:ident),+ $(,)?) => {
+        mod over_http {
+            $(#[test] fn $test() { super::$test(&mut super::HttpApplication::start()); })+
+        }
+        mod over_nats {
+            $(
+                #[test]
+                fn $test() {
+                    if !super::is_missing(concat!(stringify!($test), " (over NATS)")) {
+                        super::$test(&mut super::NatsApplication::start());
+                    }
+                }
+            )+
+        }
+    };
+}
+
+over_http_and_nats!(
+    a_relayed_veto_reaches_the_uploader_and_leaves_no_event,
+    a_veto_fails_the_upload_visibly_and_leaves_no_event,
+    an_application_that_is_down_slow_or_wrong_gets_the_fallback_until_it_is_back,
+    the_application_answers_the_uploader,
+    without_a_fallback_the_uploader_sees_that_there_is_no_answer,
+);
+
+fn the_application_answers_the_uploader(application: &mut impl Application) {
     for when in ["after", "before"] {
-        let gateway = Gateway::start(application.address, &format!("when = \"{when}\""));
-        let answer = gateway.upload("a.png");
-        assert_eq!((answer.status, &answer.json()["url"]), (200, &json!("https://cdn/a.png")), "{answer:?}");
-        assert_eq!(gateway.events(), ["a.png"]);
+        let gateway = Gateway::start(application, &format!("when = \"{when}\""));
+        let object = format!("{when}.png");
+        let answer = gateway.upload(&object);
+        let url = format!("https://cdn/{object}");
+        assert_eq!((answer.status, &answer.json()["url"]), (200, &json!(url)), "{answer:?}");
+        assert!(gateway.events().contains(&object));
     }
 }
 
-#[test]
-fn a_veto_fails_the_upload_visibly_and_leaves_no_event() {
-    let application = Application::start("127.0.0.1:0");
-    let mut gateway = Gateway::start(application.address, "when = \"before\"\nfallback = { Status = \"OK\" }");
+fn a_veto_fails_the_upload_visibly_and_leaves_no_event(application: &mut impl Application) {
+    let mut gateway = Gateway::start(application, "when = \"before\"\nfallback = { Status = \"OK\" }");
     let answer = gateway.upload("forbidden-a.png");
     assert_eq!((answer.status, answer.error_code().as_str()), (403, "vetoed"));
     // What OSS makes of it for the uploader.
@@ -150,50 +128,55 @@ fn a_veto_fails_the_upload_visibly_and_leaves_no_event() {
     assert!(gateway.served.terminate().success());
 }
 
-#[test]
-fn a_relayed_veto_reaches_the_uploader_and_leaves_no_event() {
-    let application = Application::start("127.0.0.1:0");
-    let gateway = Gateway::start(application.address, "when = \"before\"\nveto = \"relay\"");
+fn a_relayed_veto_reaches_the_uploader_and_leaves_no_event(application: &mut impl Application) {
+    let gateway = Gateway::start(application, "when = \"before\"\nveto = \"relay\"");
     let answer = gateway.upload("forbidden-a.png");
     assert_eq!((answer.status, answer.json()), (200, json!({ "reason": "quota used up" })));
     assert_eq!(gateway.events(), [""; 0]);
 }
 
-#[test]
-fn an_application_that_is_down_slow_or_wrong_gets_the_fallback_until_it_is_back() {
-    let application = Application::start("127.0.0.1:0");
-    let address = application.address;
-    let gateway =
-        Gateway::start(address, "timeout = \"300ms\"\nfallback = { Status = \"later\", object = \"${object}\" }");
+fn an_application_that_is_down_slow_or_wrong_gets_the_fallback_until_it_is_back(application: &mut impl Application) {
+    let keys = "timeout = \"300ms\"\nfallback = { Status = \"later\", object = \"${object}\" }";
+    let gateway = Gateway::start(application, keys);
     let later = |object: &str| {
-        let begin = Instant::now();
         let answer = gateway.upload(object);
         assert_eq!((answer.status, answer.json()), (200, json!({ "Status": "later", "object": object })));
-        assert!(begin.elapsed() < Duration::from_millis(4500), "before OSS gives up");
+        // What OSS makes of it for the uploader.
+        let head = AnswerHead { status: answer.status, content_length: answer.header("content-length") };
+        check_answer(head, &answer.body).unwrap();
     };
     assert_eq!(gateway.upload("first.png").json()["url"], "https://cdn/first.png");
-    later("slow-a.png");
-    later("broken-a.png");
-    drop(application);
+    WRONG.iter().for_each(|wrong| later(wrong));
+    application.stop();
     later("down.png");
-    let _back = Application::start(&address.to_string());
+    application.start_again();
     wait_until("the application is asked again", || gateway.upload("back.png").json()["url"] == "https://cdn/back.png");
-    let events = gateway.events();
-    assert_eq!(events[..4], ["first.png", "slow-a.png", "broken-a.png", "down.png"]);
-    assert_eq!(events[4..], ["back.png"], "the same upload, however often it was reported");
+    let mut expected = vec!["first.png"];
+    expected.extend(WRONG);
+    expected.extend(["down.png", "back.png"]);
+    assert_eq!(gateway.events(), expected, "each upload once, however often it was reported");
 }
 
-#[test]
-fn without_a_fallback_the_uploader_sees_that_there_is_no_answer() {
-    let application = Application::start("127.0.0.1:0");
-    let after = Gateway::start(application.address, "timeout = \"300ms\"");
-    let before = Gateway::start(application.address, "timeout = \"300ms\"\nwhen = \"before\"");
-    drop(application);
-    for (gateway, events) in [(&after, 1), (&before, 0)] {
-        let answer = gateway.upload("a.png");
-        assert_eq!((answer.status, answer.error_code().as_str()), (502, "responder_failed"));
-        assert_eq!(gateway.events().len(), events);
+fn without_a_fallback_the_uploader_sees_that_there_is_no_answer(application: &mut impl Application) {
+    let after = Gateway::start(application, "timeout = \"300ms\"");
+    let shown = |gateway: &Gateway, object: &str, status: u16, code: &str| {
+        let answer = gateway.upload(object);
+        assert_eq!((answer.status, answer.error_code().as_str()), (status, code), "{object}");
+    };
+    for wrong in WRONG {
+        let (status, code) = if wrong == "slow" { (504, "responder_timeout") } else { (502, "responder_failed") };
+        shown(&after, wrong, status, code);
     }
+    assert_eq!(after.events(), WRONG, "the events are durable all the same");
+    drop(after);
+
+    let before = Gateway::start(application, "timeout = \"300ms\"\nwhen = \"before\"");
+    let events = before.events();
+    shown(&before, "broken-b", 502, "responder_failed");
+    shown(&before, "slow-b", 504, "responder_timeout");
+    application.stop();
+    shown(&before, "down.png", 502, "responder_failed");
+    assert_eq!(before.events(), events, "what was not answered was not published");
 }
 
 #[test]
@@ -208,7 +191,8 @@ fn the_service_in_the_documentation_answers_and_vetoes() {
     let port: u16 = service.wait_for("line with its port", |line| {
         line.strip_prefix("listening on port ").and_then(|port| port.parse().ok())
     });
-    let gateway = Gateway::start(([127, 0, 0, 1], port).into(), "when = \"before\"");
+    let response = format!("[route.response.http]\nurl = \"http://127.0.0.1:{port}/upcall\"\nwhen = \"before\"");
+    let gateway = Gateway::start_with("", &response);
     // Twice: the second question goes over the same connection.
     for object in ["a.png", "b.png"] {
         assert_eq!(gateway.upload(object).json()["url"], format!("https://cdn.example.com/{object}"));
