@@ -87,7 +87,7 @@ pub(super) static SYNC_INTERVAL: Kind = kind(
     "The server acknowledges first and syncs its disk later. A power failure of all replicas takes what was answered \
      200 meanwhile (Jepsen, NATS 2.12.1: 14 % of the acknowledged messages).",
     "Set `bus.nats.ack = \"journal\"` and name a journal, or `jetstream { sync_interval: always }` on every server, \
-     which then stores 700 to 3,000 events a second.",
+     which then takes as many single events as its disk can sync (5,800 a second in docs/performance.md).",
 );
 pub(super) static SYNC_INTERVAL_UNSEEN: Kind = kind(
     "sync-interval-unseen",

@@ -210,7 +210,7 @@ fn read_streams(mut section: Section<'_>) -> StreamOptions {
     let duplicate_window = section.or(
         "duplicate_window",
         "10m",
-        "For how long the server recognises an event by its id. Each event in it takes about 100 bytes of memory there.",
+        "For how long the server recognises an event by its id. Each event in it takes about 250 bytes of memory there.",
     );
     if duplicate_window < DUPLICATE_WINDOW_MIN {
         section.mistake("duplicate_window", "is shorter than \"2m\": repeated callbacks could make two events");
