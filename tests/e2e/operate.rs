@@ -117,13 +117,17 @@ fn a_replay_fills_a_table_anew(site: &Site) {
     let dry = replay(&[&middle[..], &["--dry-run"]].concat());
     assert!(dry.contains("5 events would be given"), "{dry}");
 
+    // Whatever was given before would fill the table after it was emptied.
+    let settled = |count| wait_until("the deliveries are settled", || deliveries(&served) >= count);
     // What is there already stays as it is.
     assert!(replay(&[&middle[..], &["--name", "first"]].concat()).contains("5 events were given"));
+    settled(16 + 5);
     site.forget();
     let given = replay(&middle);
     assert!(given.contains("5 events were given to catalog"), "{given}");
     let wanted: BTreeSet<String> = (0..5).map(|number| format!("middle-{number}")).collect();
     wait_until("the rows are there again", || site.objects() == wanted);
+    settled(16 + 5 + 5);
 
     // The same again gives nothing, another name gives it again, and what is given in between comes before that.
     site.forget();
