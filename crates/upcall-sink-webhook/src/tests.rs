@@ -14,6 +14,7 @@ use upcall_event::{BucketSource, Event, EventId, Origin, Proof, Subject, UploadC
 
 use crate::{Format, Options, Secret, WebhookSink};
 
+mod conformance;
 mod endpoint;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
