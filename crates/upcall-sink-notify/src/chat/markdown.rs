@@ -32,7 +32,7 @@ pub(super) fn escaped(line: &str, less_than: LessThan) -> String {
     let mut escaped = String::with_capacity(line.len());
     let mut before = None;
     let mut after = line.chars().skip(1);
-    let mut at_begin = true;
+    let mut is_number = true;
     for char in line.chars() {
         let next = after.next();
         let is_word = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
@@ -47,16 +47,16 @@ pub(super) fn escaped(line: &str, less_than: LessThan) -> String {
                 escaped.push('\\');
                 escaped.push(char);
             }
-            // A list or a line across the page, where a line begins.
-            '-' | '+' | '=' | ':' if at_begin => {
+            // A list, or a line across the page.
+            '-' | '+' | '=' | ':' if before.is_none() => {
                 escaped.push('\\');
                 escaped.push(char);
             }
             // A numbered list.
-            '.' if at_begin => escaped.push_str("\\."),
+            '.' if is_number && next.is_none_or(char::is_whitespace) => escaped.push_str("\\."),
             other => escaped.push(other),
         }
-        at_begin &= char.is_ascii_digit();
+        is_number &= char.is_ascii_digit();
         before = Some(char);
     }
     escaped

@@ -12,7 +12,7 @@ use crate::notice::{Digest, Message, Notice};
 use crate::{Chat, ChatKind, chat};
 
 /// A key that is long, in several scripts, with an emoji of several characters.
-pub(crate) const LONG: &str = "photos/2026/01/年度报告与财务摘要/👩‍👩‍👧‍👦-Übersicht_der_Aufnahmen-final-final-v2.(copy).with-a-very-long-name-that-goes-on-and-on-without-any-space-in-it.jpg";
+pub(crate) const LONG: &str = "photos/2026/01/年度报告与财务摘要/👩🏽‍💻-Übersicht_der_Aufnahmen-final-final-v2.(copy).with-a-very-long-name-that-goes-on-and-on-without-any-space-in-it.jpg";
 
 fn upload() -> Notice {
     let message = Message { link: Some("https://cdn.example.com/${object}".parse().unwrap()), ..Message::default() };
