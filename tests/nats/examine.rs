@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType, SubjectTransform};
 use async_nats::jetstream::{AckKind, Context};
 use futures_util::StreamExt;
 use jiff::{Timestamp, ToSpan};
@@ -174,6 +174,22 @@ async fn a_stream_that_is_configured_wrong_is_found() {
             "stream-discards-old",
             Severity::Risk,
             Config { discard: DiscardPolicy::Old, max_messages: 1000, ..good.clone() },
+        ),
+        (
+            "stream-subject-limit",
+            Severity::Harm,
+            Config { max_messages_per_subject: 1, discard: DiscardPolicy::New, ..good.clone() },
+        ),
+        (
+            "stream-transforms",
+            Severity::Harm,
+            Config {
+                subject_transform: Some(SubjectTransform {
+                    source: "upcall.uploads.>".to_owned(),
+                    destination: "elsewhere.>".to_owned(),
+                }),
+                ..good.clone()
+            },
         ),
         ("stream-retention", Severity::Harm, Config { retention: RetentionPolicy::Interest, ..good.clone() }),
         ("stream-short-window", Severity::Harm, Config { duplicate_window: Duration::from_secs(60), ..good.clone() }),

@@ -75,6 +75,16 @@ pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Differ
     if wanted.discard == DiscardPolicy::New && found.discard == DiscardPolicy::Old && has_limit(found) {
         differs(Severity::Risky, "drops its oldest events when it is full, instead of refusing new ones".to_owned());
     }
+    if found.max_messages_per_subject > 0 && found.max_messages_per_subject != wanted.max_messages_per_subject {
+        let max = found.max_messages_per_subject;
+        differs(Severity::Harmful, format!("keeps {max} events of each subject, and drops or refuses the others"));
+    }
+    if found.subject_transform.is_some() {
+        differs(
+            Severity::Harmful,
+            "changes the subjects of events, so that consumers miss them: subject_transform is set".to_owned(),
+        );
+    }
     if found.retention != wanted.retention {
         differs(Severity::Risky, format!("has retention {:?}, not {:?}", found.retention, wanted.retention));
     }
@@ -121,13 +131,16 @@ pub(crate) fn mended(wanted: &Config, found: Config) -> Config {
         discard: wanted.discard,
         retention: wanted.retention,
         allow_direct: found.allow_direct || wanted.allow_direct,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        subject_transform: wanted.subject_transform.clone(),
         duplicate_window: found.duplicate_window.max(wanted.duplicate_window),
         ..found
     }
 }
 
 /// Whether a filter selects every subject that another one does.
-pub(crate) fn covers(outer: &str, inner: &str) -> bool {
+#[must_use]
+pub fn covers(outer: &str, inner: &str) -> bool {
     let (mut outer, mut inner) = (outer.split('.'), inner.split('.'));
     loop {
         match (outer.next(), inner.next()) {

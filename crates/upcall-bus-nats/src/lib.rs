@@ -32,7 +32,7 @@ mod subscription;
 
 pub use connecting::ConnectError;
 pub use connection::{Link, NatsBus};
-pub use difference::{DUPLICATE_WINDOW_MIN, Difference, Severity};
+pub use difference::{DUPLICATE_WINDOW_MIN, Difference, Severity, covers};
 pub use options::{Auth, Options, StreamOptions, Tls};
 pub use outbox::{Ack, IdScan, Outbox, Outgoing, StreamState};
 pub use service::NatsService;

@@ -20,6 +20,8 @@ pub const ALL: &[&Kind] = &[
     &STREAM_REPLICA_LOST,
     &STREAM_IN_MEMORY,
     &STREAM_DISCARDS_OLD,
+    &STREAM_SUBJECT_LIMIT,
+    &STREAM_TRANSFORMS,
     &STREAM_RETENTION,
     &STREAM_SHORT_WINDOW,
     &STREAM_SEALED,
@@ -160,6 +162,21 @@ pub(super) static STREAM_DISCARDS_OLD: Kind = kind(
     "A stream with limits drops its oldest events when it is full",
     "They are gone for consumers that had not come to them, and nobody is told.",
     "`upcall provision` sets the discard policy to `new`: a full stream then refuses, and the uploader knows.",
+);
+pub(super) static STREAM_SUBJECT_LIMIT: Kind = kind(
+    "stream-subject-limit",
+    Harm,
+    "A stream keeps only so many events of a subject",
+    "All uploads to one bucket have one subject. With each new one the stream drops an old one, also with `discard: new`, \
+     whether a consumer has had it or not; with `discard_new_per_subject` it refuses the new one.",
+    "`nats stream edit STREAM --max-msgs-per-subject=-1`; `upcall provision` does it, too.",
+);
+pub(super) static STREAM_TRANSFORMS: Kind = kind(
+    "stream-transforms",
+    Harm,
+    "A stream changes the subjects of events",
+    "Consumers select events by their subjects, and do not find those that were changed.",
+    "Remove `subject_transform` from the stream; `upcall provision` does it, too.",
 );
 pub(super) static STREAM_RETENTION: Kind = kind(
     "stream-retention",

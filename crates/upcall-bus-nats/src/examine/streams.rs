@@ -101,6 +101,12 @@ fn examine_stream(wanted: &Config, info: &Info, found: &mut Vec<Finding>) {
         "drops its oldest events when it is full".to_owned(),
     );
     report(
+        config.max_messages_per_subject > 0,
+        &kinds::STREAM_SUBJECT_LIMIT,
+        format!("keeps {} events of each subject only", config.max_messages_per_subject),
+    );
+    report(config.subject_transform.is_some(), &kinds::STREAM_TRANSFORMS, "has a `subject_transform`".to_owned());
+    report(
         config.retention != wanted.retention,
         &kinds::STREAM_RETENTION,
         format!("has the retention policy {:?}, not {:?}", config.retention, wanted.retention),
