@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Value;
-use upcall_bus_nats::{Auth, DUPLICATE_WINDOW_MIN, Options, StreamOptions, Tls};
+use upcall_bus_nats::{Auth, DUPLICATE_WINDOW_MIN, Options, StreamOptions, Tls, covers};
 use upcall_event::SubjectTemplate;
 
 use super::reader::Section;
@@ -142,10 +142,7 @@ impl Nats {
         captured.dedup();
         // A stream must not capture a subject twice.
         let all = captured.clone();
-        captured.retain(|subject| {
-            let within = |other: &String| other != subject && subject.starts_with(other.trim_end_matches('>'));
-            !all.iter().any(within)
-        });
+        captured.retain(|subject| !all.iter().any(|other| other != subject && covers(other, subject)));
         self.options.subjects = captured;
     }
 }

@@ -215,3 +215,18 @@ fn the_configuration_in_the_reference_is_valid() {
     let (block, _) = block.split_once("```").unwrap();
     parse(block).unwrap_or_else(|error| panic!("{error}"));
 }
+
+#[test]
+fn the_stream_captures_the_subjects_of_every_route_once() {
+    let captured = |subjects: &[&str]| {
+        let route = |(at, subject): (usize, &&str)| {
+            format!("[[route]]\nname = \"r{at}\"\npath = \"/oss/{at}\"\nsubject = \"{subject}\"\n")
+        };
+        let routes: String = subjects.iter().enumerate().map(route).collect();
+        parse(&format!("[bus]\nnats = {{ url = \"nats://a\" }}\n{routes}")).unwrap().bus.nats.unwrap().options.subjects
+    };
+    assert_eq!(captured(&["up.${bucket}", "up.${operation}"]), ["up.>"]);
+    assert_eq!(captured(&["up.photos", "up.photos.${bucket}"]), ["up.photos", "up.photos.>"]);
+    assert_eq!(captured(&["up.photos", "up.photos-raw.${bucket}"]), ["up.photos", "up.photos-raw.>"]);
+    assert_eq!(captured(&["up.${bucket}", "up.photos.${bucket}", "up.x"]), ["up.>"]);
+}
