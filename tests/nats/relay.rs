@@ -102,7 +102,7 @@ async fn an_event_that_the_server_refuses_for_good_holds_nothing_up_and_goes_whe
     let mut rig = Rig::new(Setup::default()).await;
     rig.change_stream(|config| config.max_message_size = 4_096).await;
     rig.store(0..10).await;
-    rig.store_large(10).await;
+    rig.store_large(10, 10_000).await;
     rig.store(11..20).await;
     rig.relay().await;
     rig.wait("the others are relayed", |status| status.backlog == 0 && status.set_aside == 1).await;

@@ -25,6 +25,8 @@ use crate::worker::{TICK, Worker, asked, blocking};
 /// How many events may be under way that may be in the stream already: a slow server has to get to each of them before
 /// it forgets the id.
 const IN_DOUBT_MAX: usize = 512;
+/// How many bytes of events may be under way: the connection holds them while the server does not take them.
+const OUTSTANDING_BYTES_MAX: usize = 16 << 20;
 /// How long acknowledgements are waited for at the end.
 const STOP_TIME: Duration = Duration::from_secs(1);
 
@@ -34,6 +36,8 @@ struct Pipeline {
     /// Sent and not yet behind the last contiguous acknowledgement, in order. The first has the number `base`.
     sent: VecDeque<Sent>,
     base: u64,
+    /// What those that were sent have in bytes.
+    sent_bytes: usize,
     /// Read and not yet sent.
     ready: VecDeque<RawEvent>,
     /// The last event that was read.
@@ -57,6 +61,7 @@ struct Sent {
     journal: u64,
     id: EventId,
     stored_at_ms: i64,
+    bytes: usize,
     at: Instant,
     /// How many events the answer is for: this one and those before it, of one batch.
     batch: usize,
@@ -83,6 +88,7 @@ impl Worker {
             outbox,
             sent: VecDeque::new(),
             base: 0,
+            sent_bytes: 0,
             ready: VecDeque::new(),
             read: self.acked,
             heard: now,
@@ -122,7 +128,8 @@ impl Worker {
 impl Sent {
     fn new(event: &RawEvent) -> Self {
         let RawEvent { sequence: journal, id, stored_at_ms, .. } = *event;
-        Self { journal, id, stored_at_ms, at: Instant::now(), batch: 1, fresh: false, answer: None, then: None }
+        let (at, bytes) = (Instant::now(), event.payload.len());
+        Self { journal, id, stored_at_ms, bytes, at, batch: 1, fresh: false, answer: None, then: None }
     }
 }
 
@@ -172,7 +179,7 @@ impl Pipeline {
     /// Whether some more may be sent: not one at a time while many are under way.
     fn has_room(&self, worker: &Worker) -> bool {
         let max = worker.options.outstanding_max.max(1);
-        self.sent.len() <= max - max.div_ceil(8)
+        self.sent.len() <= max - max.div_ceil(8) && self.sent_bytes < OUTSTANDING_BYTES_MAX
     }
 
     /// How many events may be under way, with the next one.
@@ -185,7 +192,7 @@ impl Pipeline {
     /// Sends what there is, as much as may be under way.
     async fn fill(&mut self, worker: &mut Worker) -> Result<(), End> {
         let mut now = Moment::now();
-        while self.sent.len() < self.limit(worker) {
+        while self.sent.len() < self.limit(worker) && self.sent_bytes < OUTSTANDING_BYTES_MAX {
             let Some(event) = self.ready.front() else {
                 let events = worker.read(self.read).await?;
                 let Some(last) = events.last() else {
@@ -226,12 +233,17 @@ impl Pipeline {
         };
         match self.outbox.send(outgoing).await {
             Ok(_) => {
-                self.sent.push_back(Sent::new(&event));
+                self.is_sent(Sent::new(&event));
                 Ok(())
             }
             Err(error) if !error.kind.is_retryable() => self.set_aside(worker, event, error_chain(&error)).await,
             Err(error) => Err(error_chain(&error).into()),
         }
+    }
+
+    fn is_sent(&mut self, sent: Sent) {
+        self.sent_bytes += sent.bytes;
+        self.sent.push_back(sent);
     }
 
     /// Sets an event aside before it was sent.
@@ -289,7 +301,7 @@ impl Pipeline {
 
     /// Moves on behind what the stream has acknowledged without a gap.
     fn settle(&mut self, worker: &mut Worker) -> Result<(), End> {
-        while let Some(Sent { journal, id, fresh, answer: Some(stream), then, .. }) = self.sent.front() {
+        while let Some(Sent { journal, id, bytes, fresh, answer: Some(stream), then, .. }) = self.sent.front() {
             if let Some(sequence) = stream.filter(|_| *fresh) {
                 if sequence <= self.given_out {
                     let why = format!("the stream had given out {}, and gives out {sequence} again", self.given_out);
@@ -303,6 +315,7 @@ impl Pipeline {
             if let Some((journal, stream, id)) = then {
                 worker.acknowledged(*journal, *stream, *id);
             }
+            self.sent_bytes -= bytes;
             self.sent.pop_front();
             self.base += 1;
         }

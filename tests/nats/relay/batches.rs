@@ -45,6 +45,22 @@ async fn a_batch_with_an_event_that_the_stream_has_already_is_sent_one_by_one() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_larger_than_the_server_takes_stops_no_other() {
+    if nats::is_missing("an event too large amid batches") {
+        return;
+    }
+    let mut rig = Rig::new(setup()).await;
+    rig.store(0..20_000).await;
+    rig.store_large(20_000, 2 << 20).await;
+    rig.store(20_001..30_000).await;
+    rig.relay().await;
+    rig.wait("all is relayed", |status| status.backlog == 0).await;
+    assert_eq!(rig.status().set_aside, 1);
+    let others: Vec<_> = [expected(0..20_000), expected(20_001..30_000)].concat();
+    assert_eq!(rig.stream().await, others);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_amid_batches_gets_everything_once() {
     if nats::is_missing("killing the server amid batches") {
         return;

@@ -127,9 +127,9 @@ impl<S> Rig<S> {
         }
     }
 
-    pub(super) async fn store_large(&self, number: u64) {
+    pub(super) async fn store_large(&self, number: u64, bytes: usize) {
         let mut message = message(number);
-        message.event.data.vars.insert("large".to_owned(), "x".repeat(10_000));
+        message.event.data.vars.insert("large".to_owned(), "x".repeat(bytes));
         self.journal.publish(message, Deadline::after(PATIENCE)).await.unwrap();
     }
 

@@ -51,8 +51,16 @@ impl Pipeline {
         for sent in &sent {
             worker.doubt.sending(sent.journal, worker.stream_last, now);
         }
-        self.outbox.send_batch(batch).await.map_err(|error| error_chain(&error))?;
-        self.sent.extend(sent);
+        if let Err(error) = self.outbox.send_batch(batch).await {
+            if !error.kind.is_retryable() {
+                // One of them is not for this server. Which one shows when they go alone.
+                worker.alone_up_to = worker.doubt.tried();
+            }
+            return Err(End::Failed(format!("a batch can't be sent: {}", error_chain(&error))));
+        }
+        for sent in sent {
+            self.is_sent(sent);
+        }
         Ok(())
     }
 }
