@@ -18,7 +18,7 @@ pub use field::{Field, Known, UnknownField};
 pub use id::{EventId, InvalidEventId};
 pub use schema::json_schema;
 pub use subject::{
-    InvalidFilter, InvalidSubject, InvalidSubjectTemplate, Subject, SubjectFilter, SubjectTemplate, escape_token,
-    unescape_token,
+    InvalidFilter, InvalidSubject, InvalidSubjectTemplate, SUBJECT_BYTES_MAX, Subject, SubjectFilter, SubjectTemplate,
+    SubjectTooLong, escape_token, unescape_token,
 };
 pub use template::{InvalidTemplate, Part, Template};

@@ -7,7 +7,12 @@ use std::str::FromStr;
 
 use crate::{Event, Field, InvalidTemplate, Part, Template, escape};
 
-/// A subject that an event is published on: non-empty tokens of letters, digits, `_`, `-` and `%`, between dots.
+/// The most bytes of a subject. NATS takes 4,096 for the line that a subject stands in (`max_control_line`), and cuts a
+/// connection that sends more; a reply subject and two lengths stand there, too. Any one object key fits, however escaped.
+pub const SUBJECT_BYTES_MAX: usize = 3_500;
+
+/// A subject that an event is published on: non-empty tokens of letters, digits, `_`, `-` and `%`, between dots, at most
+/// [`SUBJECT_BYTES_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject(String);
 
@@ -69,15 +74,37 @@ impl fmt::Display for Subject {
 
 /// Text that is no subject.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no subject: it takes tokens of letters, digits, `_`, `-` and `%`, with one dot between two")]
-pub struct InvalidSubject(String);
+pub enum InvalidSubject {
+    /// It is longer than a server takes.
+    #[error(transparent)]
+    TooLong(#[from] SubjectTooLong),
+    /// It has another form.
+    #[error("{0:?} is no subject: it takes tokens of letters, digits, `_`, `-` and `%`, with one dot between two")]
+    Form(String),
+}
+
+/// A subject that is longer than a server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the subject has {bytes} bytes, {SUBJECT_BYTES_MAX} are allowed")]
+pub struct SubjectTooLong {
+    /// How long it is.
+    pub bytes: usize,
+}
+
+/// The subject, if it is not too long.
+fn bounded(subject: String) -> Result<Subject, SubjectTooLong> {
+    if subject.len() > SUBJECT_BYTES_MAX { Err(SubjectTooLong { bytes: subject.len() }) } else { Ok(Subject(subject)) }
+}
 
 impl FromStr for Subject {
     type Err = InvalidSubject;
 
     fn from_str(text: &str) -> Result<Self, InvalidSubject> {
         let is_token = |token: &str| !token.is_empty() && token.bytes().all(|byte| is_plain(byte) || byte == b'%');
-        if text.split('.').all(is_token) { Ok(Self(text.to_owned())) } else { Err(InvalidSubject(text.to_owned())) }
+        if !text.split('.').all(is_token) {
+            return Err(InvalidSubject::Form(text.to_owned()));
+        }
+        Ok(bounded(text.to_owned())?)
     }
 }
 
@@ -126,8 +153,10 @@ impl SubjectTemplate {
     }
 
     /// Makes the event's subject. Whatever the event holds, the subject has as many tokens as the template.
-    #[must_use]
-    pub fn fill(&self, event: &Event) -> Subject {
+    ///
+    /// # Errors
+    /// If it is longer than a server takes: a token that were cut could not be told from another.
+    pub fn fill(&self, event: &Event) -> Result<Subject, SubjectTooLong> {
         let mut subject = String::with_capacity(64);
         for token in &self.tokens {
             if !subject.is_empty() {
@@ -142,7 +171,7 @@ impl SubjectTemplate {
                 },
             }
         }
-        Subject(subject)
+        bounded(subject)
     }
 }
 
@@ -304,7 +333,7 @@ mod tests {
             event.data.object = object;
             event.data.operation = operation;
             let template: SubjectTemplate = "a.b.${object}.${operation}".parse().unwrap();
-            let subject = template.fill(&event);
+            let subject = template.fill(&event).unwrap();
             prop_assert!(subject.as_str().parse::<Subject>().is_ok(), "{}", subject);
             prop_assert!("a.b.*.*".parse::<SubjectFilter>().unwrap().matches(&subject), "{}", subject);
         }
@@ -314,18 +343,30 @@ mod tests {
     fn the_default_is_what_its_text_says() {
         let template = SubjectTemplate::DEFAULT.parse::<SubjectTemplate>().unwrap();
         assert_eq!(template, SubjectTemplate::default());
-        assert_eq!(template.fill(&example()).as_str(), "upcall.uploads.examplebucket.PutObject");
+        assert_eq!(template.fill(&example()).unwrap().as_str(), "upcall.uploads.examplebucket.PutObject");
         let mut event = example();
         event.data.operation = None;
         event.data.bucket = "a.b".into();
-        assert_eq!(template.fill(&event).as_str(), "upcall.uploads.a%2Eb._");
+        assert_eq!(template.fill(&event).unwrap().as_str(), "upcall.uploads.a%2Eb._");
+    }
+
+    #[test]
+    fn the_longest_object_key_makes_a_subject_and_two_of_them_do_not() {
+        let mut event = example();
+        // OSS takes keys of up to 1,023 bytes; each of these is escaped.
+        event.data.object = "中".repeat(341);
+        event.data.operation = Some(event.data.object.clone());
+        let fill = |template: &str| template.parse::<SubjectTemplate>().unwrap().fill(&event);
+        assert!(fill("upcall.uploads.${bucket}.${object}").is_ok());
+        assert_eq!(fill("a.${object}.${operation}"), Err(SubjectTooLong { bytes: 2 + 2 * 3 * 1023 + 1 }));
+        assert!(matches!("a".repeat(SUBJECT_BYTES_MAX + 1).parse::<Subject>(), Err(InvalidSubject::TooLong(_))));
     }
 
     #[test]
     fn names_with_dots_are_one_token() {
         let template: SubjectTemplate = "uploads.${vars.user}.x.${image.format}".parse().unwrap();
         assert_eq!(template.prefix(), "uploads.");
-        assert_eq!(template.fill(&example()).as_str(), "uploads.42.x.jpg");
+        assert_eq!(template.fill(&example()).unwrap().as_str(), "uploads.42.x.jpg");
     }
 
     #[test]

@@ -96,9 +96,10 @@ impl Shared {
         if parts.method != Method::POST {
             return Err(RequestErrorKind::MethodNotAllowed.into());
         }
-        // Body and room are given back before anybody else is waited for.
+        // Held until the answer: what was in the body is in the event, as long.
+        let _room = self.room_for(&body)?;
+        // The body is given back before anybody else is waited for.
         let (message, permit) = {
-            let _room = self.room_for(&body)?;
             let body = body::read(body, self.limits.body_bytes_max, deadline.at_most(self.limits.body_time)).await?;
             if self.quarantine.is_some() {
                 progress.body = Some(quarantine::Body::of(&body));
@@ -112,7 +113,7 @@ impl Shared {
             let verified = self.verifier.verify(request, deadline).await?;
             let admitted = route.policy.admit(&verified)?;
             self.measures.count_unread(route.policy.name(), admitted.unread());
-            (admitted.into_message(self.clock.now()), permit)
+            (admitted.into_message(self.clock.now()).map_err(Refusal::from)?, permit)
         };
         stopwatch.lap(&self.measures.verify);
         if self.observer.is_some() {

@@ -244,6 +244,7 @@ impl ErrorKind {
                 | Refused::FieldConflict
                 | Refused::ObjectMissing
                 | Refused::BucketMissing
+                | Refused::SubjectTooLong
                 | Refused::BusRejected,
             ) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(

@@ -4,7 +4,7 @@ use std::fmt;
 
 use upcall_bus::{PublishError, PublishErrorKind};
 use upcall_callback::{BodyError, KeyUrlError, RequestError, SignatureMismatch, TargetError};
-use upcall_event::Proof;
+use upcall_event::{Proof, SubjectTooLong};
 
 use crate::keys::KeyUnavailable;
 
@@ -44,6 +44,8 @@ pub enum Refusal {
     },
     /// The route demands a proof that the callback does not give.
     ProofMissing(Proof),
+    /// What the callback says makes a subject that no bus takes.
+    SubjectTooLong(SubjectTooLong),
     /// The bus did not take the event.
     Bus(PublishError),
 }
@@ -158,6 +160,10 @@ kinds! {
     ProofMissing = "proof_missing": "the callback lacks a proof that this route demands",
         cause "The route's `require` names a proof that the callback did not give.",
         remedy "Give the uploader what it needs for the proof, or demand less.";
+    /// A long subject.
+    SubjectTooLong = "subject_too_long": "the event's subject would be longer than a bus takes",
+        cause "The values that the route's `subject` names are too long together, escaped.",
+        remedy "If the upload is genuine, leave long values out of the route's `subject`. By default bucket and operation are in it, which are short.";
     /// A busy bus.
     BusBusy = "bus_busy": "more is being published than the bus takes",
         cause "More callbacks arrive than the bus takes on. The event was not stored.",
@@ -203,6 +209,7 @@ impl Refusal {
             Self::BucketMissing => RefusalKind::BucketMissing,
             Self::BucketNotAllowed { .. } => RefusalKind::BucketNotAllowed,
             Self::ProofMissing(_) => RefusalKind::ProofMissing,
+            Self::SubjectTooLong(_) => RefusalKind::SubjectTooLong,
             Self::Bus(error) => match error.kind {
                 PublishErrorKind::Busy => RefusalKind::BusBusy,
                 PublishErrorKind::Timeout => RefusalKind::BusTimeout,
@@ -252,6 +259,7 @@ impl std::error::Error for Refusal {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::KeyUnavailable(cause) => Some(cause),
+            Self::SubjectTooLong(cause) => Some(cause),
             Self::Bus(cause) => Some(cause),
             _ => None,
         }
@@ -271,6 +279,12 @@ impl From<RequestError> for Refusal {
             RequestError::SignatureEncoding => Self::SignatureEncoding,
             RequestError::KeyUrl(error) => Self::KeyUrl(error),
         }
+    }
+}
+
+impl From<SubjectTooLong> for Refusal {
+    fn from(error: SubjectTooLong) -> Self {
+        Self::SubjectTooLong(error)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use upcall_bus::Message;
 use upcall_callback::Verified;
-use upcall_event::{BucketSource, Event, EventId, Origin, Proof, SubjectTemplate, UploadCompleted};
+use upcall_event::{BucketSource, Event, EventId, Origin, Proof, SubjectTemplate, SubjectTooLong, UploadCompleted};
 
 use crate::field_map::{FieldMap, InvalidField};
 use crate::normalize::Normalized;
@@ -193,9 +193,11 @@ impl Admitted<'_> {
     }
 
     /// Makes the message that is published.
-    #[must_use]
-    pub fn into_message(self, received: Timestamp) -> Message {
+    ///
+    /// # Errors
+    /// If its subject is longer than a bus takes.
+    pub fn into_message(self, received: Timestamp) -> Result<Message, SubjectTooLong> {
         let event = Event { id: self.id, time: received, data: self.data };
-        Message { subject: self.route.subject.fill(&event), event }
+        Ok(Message { subject: self.route.subject.fill(&event)?, event })
     }
 }

@@ -50,7 +50,7 @@ impl Verifier {
         deadline: Deadline,
     ) -> Result<Accepted, Refusal> {
         let verified = self.verify(request, deadline).await?;
-        let message = route.admit(&verified)?.into_message(received);
+        let message = route.admit(&verified)?.into_message(received)?;
         let event = message.event.clone();
         Ok(Accepted { event, receipt: self.publish(message, deadline).await? })
     }

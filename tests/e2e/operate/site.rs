@@ -167,7 +167,7 @@ async fn publish_all(publisher: Arc<dyn Publisher>) {
         publishers.spawn(async move {
             for number in (first..MANY).step_by(AT_ONCE) {
                 let event = event(&format!("many-{number}"));
-                let subject = SubjectTemplate::default().fill(&event);
+                let subject = SubjectTemplate::default().fill(&event).unwrap();
                 publisher.publish(Message { subject, event }, Deadline::after(PATIENCE)).await.unwrap();
             }
         });

@@ -137,3 +137,15 @@ async fn an_observer_sees_every_callback_with_its_outcome() {
     ];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
+
+#[tokio::test]
+async fn a_subject_that_no_bus_takes_is_422() {
+    let gateway = start(|_| {}).await;
+    // No operation of OSS's. Escaped, as the event's subject has it, it is thrice as long.
+    let body = format!("bucket=examplebucket&object=a.png&operation={}", "/".repeat(1_400));
+    let (headers, length) = (headers("/oss/avatars", &body), body.len());
+    let answer =
+        gateway.send(format!("POST /oss/avatars HTTP/1.1\r\n{headers}content-length: {length}\r\n\r\n{body}")).await;
+    answer.assert_error(422, "subject_too_long");
+    assert_eq!(gateway.published(), 0);
+}
