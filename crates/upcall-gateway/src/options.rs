@@ -172,7 +172,7 @@ impl Default for Limits {
             // OSS sends about 1 KB; Function Compute lets 12 KB through.
             head_bytes_max: 16 * 1024,
             // What a callbackBody of 5 KB Base64 can be filled in to, nearly.
-            body_bytes_max: 1024 * 1024,
+            body_bytes_max: 128 * 1024,
             // At a millisecond each that is far more than two cores can do; beyond it, callbacks would only wait.
             callbacks_max: 1024,
             connections_max: 4096,

@@ -14,7 +14,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let headers = headers("/oss/avatars", BODY);
     // Not a byte of the body is sent.
     gateway
-        .send(format!("POST /oss/avatars HTTP/1.1\r\n{headers}content-length: 1048577\r\n\r\n"))
+        .send(format!("POST /oss/avatars HTTP/1.1\r\n{headers}content-length: 131073\r\n\r\n"))
         .await
         .assert_error(413, "body_too_large");
 }
