@@ -21,7 +21,7 @@ use crate::target::{BATCH, CONCURRENCY, REQUESTS};
 use crate::usage::Usage;
 
 /// The columns that are written; those without a value are left out.
-const COLUMNS: [(&str, fn(&Event, usize) -> Value); 20] = [
+const COLUMNS: [(&str, Of); 20] = [
     ("bucket", |event, _| text(&event.data.bucket)),
     ("object", |event, _| text(&event.data.object)),
     ("event_id", |event, _| text(&event.id.to_string())),
@@ -43,6 +43,8 @@ const COLUMNS: [(&str, fn(&Event, usize) -> Value); 20] = [
     ("origin", |_, _| text("callback")),
     ("sequence", |_, number| Value::Integer(i64::try_from(number).ok())),
 ];
+/// An event's value, given its number.
+type Of = fn(&Event, usize) -> Value;
 /// The columns that hold a moment.
 const TIMES: [&str; 2] = ["uploaded_at", "updated_at"];
 
