@@ -150,7 +150,7 @@ fn messages() -> Value {
         .filter(|(name, _)| *name != "content-type")
         .map(|(name, value)| ((*name).to_owned(), json!(value)))
         .collect();
-    let subject = SubjectTemplate::default().fill(&event).to_string();
+    let subject = SubjectTemplate::default().fill(&event).unwrap().to_string();
     let place =
         [(header::SUBJECT, subject), (header::SEQUENCE, "42".into()), (header::STORED_AT, event.time.to_string())];
     let death = [

@@ -46,7 +46,7 @@ impl Broker {
 
     /// Publishes an event past the stream's eye for duplicates.
     pub(crate) async fn publish_unrecognised(&self, event: &Event) {
-        let subject = SubjectTemplate::default().fill(event).to_string();
+        let subject = SubjectTemplate::default().fill(event).unwrap().to_string();
         self.publish(subject, headers(event), event.to_binary().data).await;
     }
 

@@ -160,7 +160,7 @@ fn generate(count: usize) -> Vec<Event> {
 }
 
 async fn publish(broker: &Broker, event: &Event) -> Receipt {
-    let message = Message { subject: SubjectTemplate::default().fill(event), event: event.clone() };
+    let message = Message { subject: SubjectTemplate::default().fill(event).unwrap(), event: event.clone() };
     broker.bus().publish(message, Deadline::after(PATIENCE)).await.unwrap()
 }
 
@@ -234,7 +234,7 @@ async fn the_dead_letter(broker: &Broker, event: &Event) -> DeadLetter {
 }
 
 fn stored(sequence: u64, event: &Event) -> StoredEvent {
-    let subject = SubjectTemplate::default().fill(event);
+    let subject = SubjectTemplate::default().fill(event).unwrap();
     StoredEvent { sequence, stored_at: event.time, subject, event: event.clone() }
 }
 
