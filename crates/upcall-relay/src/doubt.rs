@@ -159,9 +159,20 @@ impl Doubt {
         self.marks.insert(first, Mark { to: last, after, since });
     }
 
-    /// What is known of the event after this one, to be remembered.
+    /// Where in the stream copies of the events after this one can be at the earliest, and not before when, to be
+    /// remembered. `None` where nothing is known of some.
     pub(crate) fn known_after(&self, journal: u64) -> Option<(u64, i64)> {
-        self.mark(journal + 1).map(|mark| (mark.after, mark.since.wall_ms()))
+        let mut next = journal + 1;
+        let mut first = *self.mark(next)?;
+        while next <= self.tried {
+            let mark = self.mark(next)?;
+            first.after = first.after.min(mark.after);
+            first.since.wall_ms = first.since.wall_ms.min(mark.since.wall_ms);
+            next = mark.to + 1;
+        }
+        // A look that has found them moved their mark on.
+        let found = self.present.range(journal + 1..).map(|(_, stream)| stream.saturating_sub(1)).min();
+        Some((found.map_or(first.after, |found| found.min(first.after)), first.since.wall_ms))
     }
 
     /// Takes note of what was remembered of the events from `first` to `last`.
@@ -185,8 +196,9 @@ impl Doubt {
         }
     }
 
-    /// Forgets what was known of the stream, which has lost some of it.
-    pub(crate) fn lost(&mut self) {
+    /// Forgets what was known of the stream: it has lost some of it, or acknowledged events are looked for once more,
+    /// of which the marks do not tell where they are.
+    pub(crate) fn forget(&mut self) {
         self.marks.clear();
         self.present.clear();
     }
@@ -258,6 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_holds_for_every_event_that_was_sent() {
+        let mut doubt = Doubt::new(false);
+        doubt.sending(1, 70, at(1_000));
+        doubt.sending(2, 75, at(1_050));
+        doubt.sending(3, 79, at(1_100));
+        assert_eq!(doubt.known_after(0), Some((70, 1_000_000)));
+        assert_eq!(doubt.known_after(1), Some((75, 1_050_000)));
+        assert_eq!(doubt.known_after(3), None, "nobody has sent another");
+        // The first was not there, up to 90, the second is: the third may be where it was sent to.
+        doubt.looked(1, 2, BTreeMap::from([(2, 77)]), 90, at(2_000));
+        assert_eq!(doubt.known_after(0), Some((76, 1_100_000)));
+        assert_eq!(doubt.known_after(2), Some((79, 1_100_000)));
+        doubt.acknowledged(2);
+        doubt.looked(3, 3, BTreeMap::new(), 95, at(2_000));
+        assert_eq!(doubt.known_after(2), Some((95, 2_000_000)));
+        doubt.suspect(5);
+        assert_eq!(doubt.known_after(2), None, "an earlier life may have sent more");
+    }
+
+    #[test]
     fn what_an_earlier_life_may_have_sent_is_looked_for_by_time_unless_it_left_word() {
         let mut doubt = Doubt::new(false);
         doubt.suspect(10);
@@ -267,7 +299,7 @@ mod tests {
         assert_eq!(doubt.earliest(&event(4, 1_000_000), 10), From::Time(by_time));
         assert_eq!(doubt.earliest(&event(5, 1_000_000), 10), From::Sequence(40));
         assert_eq!(doubt.advise(&event(11, 1_000_000), WINDOW, at(2_000)), Advice::Send);
-        doubt.lost();
+        doubt.forget();
         assert_eq!(doubt.earliest(&event(5, 1_000_000), 10), From::Time(by_time));
     }
 

@@ -38,6 +38,7 @@ impl Worker {
     /// Goes back to what the stream was last found to hold: a leader that has lost its end may have filled it since
     /// with other events, so that the newest acknowledgement says nothing about those before it.
     async fn doubt_leader(&mut self) -> Result<(), String> {
+        self.doubt.forget();
         let floor = self.backlog.floor();
         let Some(held) = self.held.filter(|held| held.journal > floor) else {
             self.go_back(floor);
@@ -69,7 +70,7 @@ impl Worker {
             "NATS has lost events that it had acknowledged; they are sent again from the journal: {why}"
         );
         self.status.losses += 1;
-        self.doubt.lost();
+        self.doubt.forget();
         self.go_back(floor);
     }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use upcall_bus::conformance::message;
-use upcall_bus::{Deadline, Publisher, Receipt};
+use upcall_bus::{ArchiveError, Deadline, Publisher, Receipt};
 use upcall_bus_journal::{Journal, Options as JournalOptions};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::EventId;
@@ -201,19 +201,24 @@ impl<S> Rig<S> {
 
     /// The ids in the stream, in their order.
     pub(super) async fn stream(&self) -> Vec<EventId> {
-        let mut scan = self.bus.scan_ids(0).await.unwrap();
+        self.try_stream().await.unwrap()
+    }
+
+    /// The same, unless the server breaks off: a leader has just changed.
+    async fn try_stream(&self) -> Result<Vec<EventId>, ArchiveError> {
+        let mut scan = self.bus.scan_ids(0).await?;
         let mut ids = Vec::new();
-        while let Some((_, id)) = scan.next().await.unwrap() {
+        while let Some((_, id)) = scan.next().await? {
             ids.push(id.expect("an id of ours"));
         }
         scan.close().await;
-        ids
+        Ok(ids)
     }
 
     /// Waits until the stream holds so many events.
     pub(super) async fn wait_for_stream(&self, count: usize) {
         let held = async {
-            while self.stream().await.len() < count {
+            while self.try_stream().await.unwrap_or_default().len() < count {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
