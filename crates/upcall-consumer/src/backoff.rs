@@ -38,7 +38,7 @@ impl Backoff {
 
     /// The wait after so many failures, with fresh chance.
     #[must_use]
-    pub(crate) fn draw(&self, failures: u32) -> Duration {
+    pub fn draw(&self, failures: u32) -> Duration {
         self.delay(failures, chance())
     }
 }

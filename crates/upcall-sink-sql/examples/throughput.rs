@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, Sql
 use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Connection};
 use upcall_consumer::{Item, Sink, Verdict};
 use upcall_event::{Event, Subject};
-use upcall_sink_sql::{Options, SqlSink};
+use upcall_sink_sql::{Options, SqlSink, TableName};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Failure> {
 async fn through_the_sink(events: &[Event], batch: usize) -> Result<f64, Failure> {
     let directory = tempfile::tempdir()?;
     let url = format!("sqlite://{}", directory.path().join("catalog.db").display());
-    let sink = SqlSink::new(Options::new(url, "uploads".parse()?))?;
+    let sink = SqlSink::new(Options::new(url, "uploads".parse::<TableName>()?))?;
     sink.prepare().await?;
     let subject: Subject = "upcall.uploads.examplebucket.PutObject".parse()?;
     let started = Instant::now();

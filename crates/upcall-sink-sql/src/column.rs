@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::TimeZone;
 use serde_json::json;
 use upcall_consumer::Item;
 use upcall_event::Image;
@@ -21,10 +22,15 @@ pub(crate) struct Column {
 /// What kind of value a column holds; each database has its own type for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// Text of any length.
     Text,
+    /// A bucket's name.
+    Bucket,
+    /// An object's key: up to 1,023 bytes of UTF-8.
+    Object,
+    /// An event's id: 32 hex digits.
+    Id,
     Integer,
-    /// A few bytes.
-    Bytes,
     /// JSON.
     Json,
     /// A moment, to the microsecond.
@@ -35,16 +41,34 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Value {
     Null,
+    Bool(bool),
     Integer(i64),
+    /// A number with a fraction, as it is written in decimal.
+    Decimal(Arc<str>),
     Text(Arc<str>),
+    /// A moment, in microseconds since 1970.
+    Time(i64),
 }
+
+impl Value {
+    /// About how many bytes it is on its way to the database.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::Decimal(text) => text.len() + VALUE_OVERHEAD,
+            Self::Null | Self::Bool(_) | Self::Integer(_) | Self::Time(_) => VALUE_OVERHEAD + 8,
+        }
+    }
+}
+
+/// The most that a database's protocol adds to a value.
+const VALUE_OVERHEAD: usize = 10;
 
 /// A value that no column takes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{column} is {value}, more than a 64-bit column takes")]
+#[error("{name} is {value}, more than a 64-bit column takes")]
 pub(crate) struct Unstorable {
-    column: &'static str,
-    value: u64,
+    pub(crate) name: String,
+    pub(crate) value: u64,
 }
 
 impl Column {
@@ -71,14 +95,14 @@ macro_rules! columns {
 
 /// The columns that make a row the one of its object.
 pub(crate) const KEY: [&str; 2] = ["bucket", "object"];
-/// The columns whose order decides which event is later. Text order is time order: the width is fixed, the zone is UTC.
+/// The columns whose order decides which event is later.
 pub(crate) const ORDER: [&str; 3] = ["uploaded_at", "sequence", "event_id"];
 
 /// All columns that are written, in the table's order.
 pub(crate) const COLUMNS: &[Column] = columns! {
-    bucket Text required "The bucket's name." => |i| text(&i.event.data.bucket);
-    object Text required "The object's full key." => |i| text(&i.event.data.object);
-    event_id Text required "The id of the event that the row is from: 32 lower-case hex digits." => |i| text(&i.event.id.to_string());
+    bucket Bucket required "The bucket's name." => |i| text(&i.event.data.bucket);
+    object Object required "The object's full key." => |i| text(&i.event.data.object);
+    event_id Id required "The id of the event that the row is from: 32 lower-case hex digits." => |i| text(&i.event.id.to_string());
     etag Text null "The object's ETag." => |i| optional(i.event.data.etag.as_deref());
     size Integer null "The object's size in bytes." => |i| integer("size", i.event.data.size);
     mime_type Text null "The object's media type." => |i| optional(i.event.data.mime_type.as_deref());
@@ -97,15 +121,27 @@ pub(crate) const COLUMNS: &[Column] = columns! {
     bucket_from Text required "Who named the bucket: `body` (signed), `route` or `header`." => |i| text(i.event.data.bucket_from.as_str());
     proof Json required "What was established about the event: a JSON array of `signature`, `grant`, `confirmed`." => |i| text(&json!(i.event.data.proof).to_string());
     origin Text required "How Upcall learnt of the upload: `callback` or `notification`." => |i| text(i.event.data.origin.as_str());
-    uploaded_at Time required "When the gateway took the callback in: UTC, as `2026-01-01T00:00:00.000000Z`. The width is fixed, so that the order of the text is the order of time." => |i| text(&time(i.event.time));
+    uploaded_at Time required "When the gateway took the callback in, to the microsecond." => |i| Ok(Value::Time(i.event.time.as_microsecond()));
     sequence Integer required "The event's place on the bus, which tells two events of one microsecond apart." => |i| integer("sequence", Some(i.sequence));
-    updated_at Time required "When the row was last written, in the form of `uploaded_at`." => |_i| text(&time(Timestamp::now()));
+    updated_at Time required "When the row was last written." => |_i| Ok(Value::Time(Timestamp::now().as_microsecond()));
 };
 
-/// A moment as the table has it: UTC, microseconds, always of the same width.
-pub(crate) fn time(time: Timestamp) -> String {
+/// A moment in the form of RFC 3339: UTC, microseconds, always of the same width, so that the order of the text is the
+/// order of time.
+pub(crate) fn rfc3339(microseconds: i64) -> String {
     const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
-    PRINTER.timestamp_to_string(&time)
+    PRINTER.timestamp_to_string(&moment(microseconds))
+}
+
+/// A moment in the form that MySQL reads: UTC, microseconds, no zone.
+pub(crate) fn datetime(microseconds: i64) -> String {
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6)).separator(b' ');
+    PRINTER.datetime_to_string(&TimeZone::UTC.to_datetime(moment(microseconds)))
+}
+
+fn moment(microseconds: i64) -> Timestamp {
+    // It was a moment before: nothing is out of range.
+    Timestamp::from_microsecond(microseconds).unwrap_or_default()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "all columns have values of one type")]
@@ -117,9 +153,9 @@ fn optional(value: Option<&str>) -> Result<Value, Unstorable> {
     value.map_or(Ok(Value::Null), text)
 }
 
-fn integer(column: &'static str, value: Option<u64>) -> Result<Value, Unstorable> {
+fn integer(name: &str, value: Option<u64>) -> Result<Value, Unstorable> {
     let Some(value) = value else { return Ok(Value::Null) };
-    i64::try_from(value).map(Value::Integer).map_err(|_| Unstorable { column, value })
+    i64::try_from(value).map(Value::Integer).map_err(|_| Unstorable { name: name.to_owned(), value })
 }
 
 fn image<'a>(item: &Item<'a>) -> Option<&'a Image> {

@@ -6,7 +6,7 @@ use upcall_consumer::Source;
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// The URL names no database that this sink speaks to.
-    #[error("the database's URL begins with `sqlite:`, not with {0:?}")]
+    #[error("the database's URL begins with `sqlite:`, `postgres:`, `mysql:` or `mariadb:`, not with {0:?}")]
     Scheme(String),
     /// The URL can't be read.
     #[error("the database's URL can't be read")]
@@ -48,10 +48,47 @@ pub enum StoreErrorKind {
         columns: Vec<String>,
     },
     /// The sink's statements don't go with the tables as they are.
-    #[error("the table {table} does not take the sink's statements: its key has to be (bucket, object)")]
+    #[error("the table {table} does not take the sink's statements: its key has to be ({})", key.join(", "))]
     Unfit {
         /// Which table.
         table: String,
+        /// The columns of the key that it needs.
+        key: Vec<String>,
+    },
+    /// A newer Upcall has made the tables.
+    #[error(
+        "the table {table} was made by a newer Upcall (layout {version}, this one knows {known}): run that, or name another table"
+    )]
+    Newer {
+        /// Which table.
+        table: String,
+        /// The layout that it has.
+        version: i64,
+        /// The newest layout that this version knows.
+        known: i64,
+    },
+    /// There is a unique key that the sink's upsert would follow to the row of another object.
+    #[error(
+        "the table {table} has the unique key {index} besides (bucket, object): MySQL would update the wrong row; make it a plain index"
+    )]
+    UniqueKey {
+        /// Which table.
+        table: String,
+        /// Which key.
+        index: String,
+    },
+    /// The user's statement does not go with the database.
+    #[error("the database does not take the statement")]
+    Statement,
+    /// The user's statement has its parameters where the database sees none.
+    #[error(
+        "the statement has {written} `${{…}}`, of which the database sees {seen} as parameters: write them without quotes, outside of comments, and no other placeholders"
+    )]
+    Parameters {
+        /// How many it has.
+        written: usize,
+        /// How many the database counts.
+        seen: usize,
     },
     /// A transaction took too long.
     #[error("the database {database} took too long")]

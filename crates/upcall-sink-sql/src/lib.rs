@@ -4,19 +4,27 @@
 //! An older event that arrives late changes nothing. `docs/reference/sql-sink.md` documents the tables.
 
 mod column;
+mod database;
+mod dialect;
 mod error;
+mod mysql;
 mod options;
+mod pool;
+mod postgres;
 mod reference;
 mod row;
+mod schema;
 mod sink;
 mod sqlite;
 mod statement;
 mod store;
+mod user_statement;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{OptionsError, StoreError, StoreErrorKind};
-pub use options::{InvalidTableName, Options, TableName};
+pub use options::{Effect, InvalidTableName, Options, TableName};
 pub use reference::reference;
-pub use sink::SqlSink;
+pub use sink::{SqlSink, is_valid_url};
+pub use user_statement::{InvalidStatement, UserStatement};

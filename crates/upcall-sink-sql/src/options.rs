@@ -1,19 +1,24 @@
-//! Where the table is, and how the sink behaves.
+//! Where the database is, what is done there, and how the sink behaves.
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Where the table is, and how the sink behaves. [`Options::new`] has the defaults.
+use crate::UserStatement;
+
+/// Where the database is, what is done there, and how the sink behaves. [`Options::new`] has the defaults.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The database, such as `sqlite://catalog.db`. May hold a password; `Debug` does not show it.
+    /// The database: `sqlite://catalog.db`, `postgres://user:password@host/database`, `mysql://user:password@host/database`.
+    /// May hold a password; `Debug` does not show it.
     pub url: String,
-    /// The table.
-    pub table: TableName,
+    /// What an event does there.
+    pub effect: Effect,
     /// The most connections that are open at once. SQLite has one writer, so that one is enough for it.
     pub pool_max: NonZeroU32,
+    /// How long it may take until there is a connection.
+    pub connect_timeout: Duration,
     /// How long one transaction may take before the database counts as out of order. Keep it below the consumer's
     /// `deliver_timeout`, so that a slow database costs no event an attempt.
     pub statement_timeout: Duration,
@@ -22,26 +27,57 @@ pub struct Options {
     pub applied_kept: Duration,
 }
 
+/// What an event does to the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It becomes the row of its object in a table that the sink makes.
+    Table {
+        /// The table.
+        table: TableName,
+        /// The table that gets a row for each event, if there is to be one.
+        history: Option<TableName>,
+    },
+    /// It is bound to a statement of the user's.
+    Statement {
+        /// The statement.
+        statement: UserStatement,
+        /// The table of the ids of applied events, which the sink makes. No two consumers may share it.
+        applied: TableName,
+    },
+}
+
 impl Options {
-    /// One connection, 10 seconds for a transaction, ids kept for 90 days: far longer than a bus keeps events.
+    /// One connection for SQLite and 4 for others, 5 seconds to connect, 10 seconds for a transaction, ids kept for
+    /// 90 days: far longer than a bus keeps events.
     #[must_use]
-    pub fn new(url: impl Into<String>, table: TableName) -> Self {
+    pub fn new(url: impl Into<String>, effect: impl Into<Effect>) -> Self {
+        const POOL_MAX: NonZeroU32 = NonZeroU32::new(4).expect("it is not zero");
+        let url = url.into();
         Self {
-            url: url.into(),
-            table,
-            pool_max: NonZeroU32::MIN,
+            pool_max: if url.starts_with("sqlite:") { NonZeroU32::MIN } else { POOL_MAX },
+            url,
+            effect: effect.into(),
+            connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             applied_kept: Duration::from_secs(90 * 24 * 60 * 60),
         }
     }
 }
 
+impl From<TableName> for Effect {
+    /// A table of uploads, without a history.
+    fn from(table: TableName) -> Self {
+        Self::Table { table, history: None }
+    }
+}
+
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, table, pool_max, statement_timeout, applied_kept } = self;
+        let Self { url: _, effect, pool_max, connect_timeout, statement_timeout, applied_kept } = self;
         f.debug_struct("Options")
-            .field("table", table)
+            .field("effect", effect)
             .field("pool_max", pool_max)
+            .field("connect_timeout", connect_timeout)
             .field("statement_timeout", statement_timeout)
             .field("applied_kept", applied_kept)
             .finish_non_exhaustive()
@@ -60,6 +96,20 @@ impl TableName {
     /// The name that documentation uses.
     pub(crate) fn example() -> Self {
         Self("uploads".to_owned())
+    }
+
+    /// The name of a table's history, unless another is given. For a name that leaves no room, it is cut.
+    #[must_use]
+    pub fn history_of(table: &Self) -> Self {
+        const SUFFIX: &str = "_history";
+        let kept = table.0.len().min(NAME_MAX - SUFFIX.len());
+        Self(format!("{}{SUFFIX}", &table.0[..kept]))
+    }
+
+    /// The name of a table or an index that belongs to this one.
+    #[must_use]
+    pub fn with_suffix(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.0)
     }
 
     /// The name as text.
@@ -112,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        let options = Options::new("postgres://me:secret@db/x", "t".parse().unwrap());
+        let options = Options::new("postgres://me:secret@db/x", "t".parse::<TableName>().unwrap());
         assert!(!format!("{options:?}").contains("secret"));
     }
 }

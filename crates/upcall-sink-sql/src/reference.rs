@@ -3,18 +3,20 @@
 use std::fmt::Write as _;
 
 use crate::column::{COLUMNS, KEY, Kind, ORDER};
-use crate::statement::{Dialect, Statements};
-use crate::{Options, TableName};
+use crate::dialect::Dialect;
+use crate::schema::{Schema, VERSIONS};
+use crate::{Effect, Options, TableName};
 
 /// Writes the reference of the sink's tables, in Markdown.
 #[must_use]
 pub fn reference() -> String {
     let table = TableName::example();
-    let statements = Statements::new(Dialect::Sqlite, table.clone());
-    let kept_days = Options::new("", table).applied_kept.as_secs() / (24 * 60 * 60);
+    let effect = Effect::Table { history: Some(TableName::history_of(&table)), table };
+    let kept_days = Options::new("", effect.clone()).applied_kept.as_secs() / (24 * 60 * 60);
     let mut text = format!(
         "# The SQL sink's tables\n\n\
-         Generated from the code by a test. The consumer's `table` is called `uploads` here.\n\n\
+         Generated from the code by a test. The consumer's `table` is called `uploads` here. \
+         [sinks.md](../sinks.md#a-table-in-a-database) shows how it is configured.\n\n\
          ## `uploads`\n\n\
          One row per object ({key}): the latest upload's. An event is later if its ({order}) is greater; an older \
          one that arrives late changes nothing. `sequence` is comparable on one bus only.\n\n\
@@ -24,11 +26,10 @@ pub fn reference() -> String {
     );
     for column in COLUMNS {
         let kind = match column.kind {
-            Kind::Text => "text",
+            Kind::Text | Kind::Bucket | Kind::Object | Kind::Id => "text",
             Kind::Integer => "64-bit integer",
-            Kind::Bytes => "bytes",
-            Kind::Json => "JSON, as text",
-            Kind::Time => "time, as text",
+            Kind::Json => "JSON",
+            Kind::Time => "time",
         };
         let null = if column.nullable { "yes" } else { "no" };
         let _ = writeln!(text, "| `{}` | {kind} | {null} | {} |", column.name, column.doc);
@@ -38,25 +39,51 @@ pub fn reference() -> String {
         "\nThe table may have columns, indexes, constraints and triggers of yours besides. A row that one of them \
          refuses is found by halving its batch; the others go on, and it is tried again until the consumer's attempts \
          are used up, and is then a dead letter with the database's message. An integer that exceeds 64 signed bits \
-         makes its event a dead letter at once. A table that was there before is never altered: if it lacks one of \
-         the columns above, or its key is another, the consumer says so and waits.\n\n\
+         makes its event a dead letter at once. A table of yours is never altered: if it lacks one of \
+         the columns above, or its key is another, the consumer says so and waits. A table that Upcall made gets the \
+         columns that a newer version adds; `{VERSIONS}` is where Upcall notes which tables those are.\n\n\
+         ## `uploads_history`\n\n\
+         Only with `history`: one row per event, with the columns of `uploads` and the key `event_id`. Nothing is ever \
+         deleted there.\n\n\
          ## `uploads_applied`\n\n\
          The events that were applied, written in the transaction that applied them: an event that is delivered again \
          does nothing, even if you have deleted or changed its row. Ids are forgotten {kept_days} days after \
-         they were applied; keep that longer than your bus keeps events.\n\n\
+         they were applied; keep that longer than your bus keeps events. With a `statement` of yours this is the only \
+         table, named by `applied`.\n\n\
          | column | type | holds |\n|---|---|---|\n\
-         | `event_id` | 16 bytes | The event's id; `lower(hex(event_id))` is what `uploads` has. |\n\
-         | `applied_at` | 64-bit integer | When it was applied, in Unix seconds. |\n\n\
-         ## SQLite\n\n\
-         The file is in WAL mode with `synchronous=FULL`: your readers and Upcall's writer do not hold each other up, \
-         and what was acknowledged outlives a power cut. A writer of yours should keep its transactions short; while it \
-         holds the lock, the consumer waits, which costs no event an attempt.\n\n```sql\n"
+         | `event_id` | 16 bytes | The event's id; in hexadecimal it is what `uploads` has. |\n\
+         | `applied_at` | 64-bit integer | When it was applied, in Unix seconds. |\n"
     );
-    for sql in statements.create_uploads().iter().chain(&statements.create_applied()) {
-        let _ = writeln!(text, "{sql};");
+    for dialect in Dialect::ALL {
+        let _ = write!(text, "\n## {}\n\n{}\n\n```sql\n", dialect.name(), about(dialect));
+        let schema = Schema::new(dialect, &effect);
+        for sql in schema.create().chain([&schema.create_versions()]) {
+            let _ = writeln!(text, "{sql};");
+        }
+        text.push_str("```\n");
     }
-    text.push_str("```\n");
     text
+}
+
+fn about(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => {
+            "Times are text, as `2026-01-01T00:00:00.000000Z`: the width is fixed, so that the order of the text is the \
+             order of time. JSON is text, too. The file is in WAL mode with `synchronous=FULL`: your readers and \
+             Upcall's writer do not hold each other up, and what was acknowledged outlives a power cut. A writer of \
+             yours should keep its transactions short; while it holds the lock, the consumer waits, which costs no event \
+             an attempt."
+        }
+        Dialect::Postgres => {
+            "Tables are made in the first schema of the `search_path`. What was acknowledged outlives a crash of the \
+             server unless `synchronous_commit` is off there."
+        }
+        Dialect::MySql => {
+            "Times are UTC. The key has no room for an object's name, so that its hash stands for it there: \
+             `WHERE bucket = … AND object = …` uses the index on both. What was acknowledged outlives a crash of the \
+             server unless `innodb_flush_log_at_trx_commit` is other than 1 there."
+        }
+    }
 }
 
 fn quoted(names: &[&str]) -> String {

@@ -2,24 +2,32 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use upcall_consumer::Item;
 use upcall_event::EventId;
 
 use crate::column::{COLUMNS, KEY, ORDER, Unstorable, Value};
 
-/// An event as a row of the table.
+/// An event as values: a row of the table, or the parameters of the user's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     event: EventId,
     values: Vec<Value>,
+    size: usize,
 }
 
 impl Row {
-    /// Makes the event's row.
+    /// Makes the event's row of the table.
     pub(crate) fn new(item: &Item<'_>) -> Result<Self, Unstorable> {
         let values = COLUMNS.iter().map(|column| column.value(item)).collect::<Result<_, _>>()?;
-        Ok(Self { event: item.event.id, values })
+        Ok(Self::of(item.event.id, values))
+    }
+
+    /// An event with these values.
+    pub(crate) fn of(event: EventId, values: Vec<Value>) -> Self {
+        let size = values.iter().map(Value::size).sum();
+        Self { event, values, size }
     }
 
     /// The event's id.
@@ -32,7 +40,13 @@ impl Row {
         &self.values
     }
 
-    fn key(&self) -> [&Value; KEY.len()] {
+    /// About how many bytes it is on its way to the database.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// What makes two rows of one object.
+    pub(crate) fn key(&self) -> [&Value; KEY.len()] {
         KEY_AT.map(|at| &self.values[at])
     }
 
@@ -67,6 +81,27 @@ pub(crate) fn latest_per_object<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
         }
     }
     latest
+}
+
+/// Cuts rows into pieces of limited number and size. A row that is larger than that is a piece of its own.
+pub(crate) fn pieces<'a, 'r>(
+    rows: &'a [&'r Row],
+    rows_max: usize,
+    bytes_max: usize,
+) -> impl Iterator<Item = &'a [&'r Row]> {
+    let mut rest: Range<usize> = 0..rows.len();
+    std::iter::from_fn(move || {
+        let (start, mut bytes) = (rest.start, 0);
+        while let Some(at) = rest.next() {
+            bytes += rows[at].size();
+            let is_full = rest.start - start >= rows_max;
+            let next_fits = rows.get(rest.start).is_some_and(|next| bytes + next.size() <= bytes_max);
+            if is_full || !next_fits {
+                break;
+            }
+        }
+        (rest.start > start).then(|| &rows[start..rest.start])
+    })
 }
 
 const KEY_AT: [usize; KEY.len()] = [position(KEY[0]), position(KEY[1])];

@@ -8,21 +8,27 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use upcall_consumer::{Item, Sink, Source, Verdict, error_chain};
 
+use crate::column::Unstorable;
+use crate::database::Database;
+use crate::dialect::Dialect;
+use crate::mysql::MySqlDatabase;
+use crate::postgres::PostgresDatabase;
 use crate::row::Row;
-use crate::sqlite::SqliteStore;
+use crate::sqlite::SqliteDatabase;
 use crate::store::Store;
-use crate::{Options, OptionsError, StoreErrorKind};
+use crate::{Effect, Options, OptionsError, StoreErrorKind, TableName};
 
 /// How often the ids of applied events are looked through for old ones. They are kept for days.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// Keeps a table with one row per object: the latest upload's.
+/// Keeps a table with one row per object, the latest upload's; or runs a statement of the user's for each event.
 ///
-/// The table is created when it is first needed. Each batch is one transaction that also records the ids of its
+/// Tables are created when they are first needed. Each batch is one transaction that also records the ids of its
 /// events, so that the effect of an event happens once, however often it is delivered. It is durable before the
 /// event counts as done. Batches may be delivered in any order and at once.
 pub struct SqlSink {
-    store: Box<dyn Store>,
+    store: Store,
+    effect: Effect,
     applied_kept: Duration,
     forget_next: Mutex<Instant>,
 }
@@ -33,13 +39,23 @@ impl SqlSink {
     /// # Errors
     /// When the URL names no database that the sink speaks to, or can't be read.
     pub fn new(options: Options) -> Result<Self, OptionsError> {
-        let applied_kept = options.applied_kept;
         let scheme = options.url.split(':').next().unwrap_or_default();
-        let store: Box<dyn Store> = match scheme {
-            "sqlite" => Box::new(SqliteStore::new(options)?),
+        let (dialect, database): (_, Box<dyn Database>) = match scheme {
+            "sqlite" => (Dialect::Sqlite, Box::new(SqliteDatabase::new(options.clone())?)),
+            "postgres" | "postgresql" => (Dialect::Postgres, Box::new(PostgresDatabase::new(options.clone())?)),
+            "mysql" | "mariadb" => (Dialect::MySql, Box::new(MySqlDatabase::new(options.clone())?)),
             other => return Err(OptionsError::Scheme(other.to_owned())),
         };
-        Ok(Self { store, applied_kept, forget_next: Mutex::new(Instant::now()) })
+        let store = Store::new(database, dialect, &options);
+        let Options { effect, applied_kept, .. } = options;
+        Ok(Self { store, effect, applied_kept, forget_next: Mutex::new(Instant::now()) })
+    }
+
+    fn row(&self, item: &Item<'_>) -> Result<Row, Unstorable> {
+        match &self.effect {
+            Effect::Table { .. } => Row::new(item),
+            Effect::Statement { statement, .. } => statement.row(item),
+        }
     }
 
     /// Applies rows, and notes a verdict for each that is not done. Halves what the database refuses until the
@@ -102,7 +118,7 @@ impl Sink for SqlSink {
         let mut verdicts = vec![Verdict::Done; batch.len()];
         let (mut rows, mut places) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         for (place, item) in batch.iter().enumerate() {
-            match Row::new(item) {
+            match self.row(item) {
                 Ok(row) => {
                     rows.push(row);
                     places.push(place);
@@ -118,4 +134,15 @@ impl Sink for SqlSink {
     async fn close(&self) {
         self.store.close().await;
     }
+
+    /// A table's upsert leaves what is later in place; a statement of the user's may not.
+    fn ordered_by_object(&self) -> bool {
+        matches!(self.effect, Effect::Statement { .. })
+    }
+}
+
+/// Whether the sink can read a URL, whether or not there is a database.
+#[must_use]
+pub fn is_valid_url(url: &str) -> bool {
+    SqlSink::new(Options::new(url, TableName::example())).is_ok()
 }

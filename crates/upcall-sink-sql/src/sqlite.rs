@@ -1,29 +1,30 @@
-//! The tables in an SQLite file.
+//! SQLite: a file.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Arguments, AssertSqlSafe, ConnectOptions, Encode, Row as _, Sqlite, Type};
-use tokio::time::timeout;
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions, Encode, Executor as _, Row as _, SqlSafeStr, Sqlite, Statement as _,
+    Transaction, Type,
+};
 use upcall_event::EventId;
 
-use crate::column::{COLUMNS, Value};
-use crate::row::{Row, latest_per_object, once_per_event};
-use crate::statement::{APPLIED_COLUMNS, Dialect, ROWS_MAX, Statements};
-use crate::store::Store;
-use crate::{Options, OptionsError, StoreError, StoreErrorKind};
+use crate::column::{COLUMNS, KEY, Value, rfc3339};
+use crate::database::{Database, Fault, Session, Unfit};
+use crate::dialect::Dialect;
+use crate::row::{Row, pieces};
+use crate::schema::{Present, Schema, VERSIONS};
+use crate::statement::Statements;
+use crate::{Options, OptionsError, StoreErrorKind};
 
 /// How many ids one transaction forgets at most: it holds up the events that come next.
 const FORGET_MAX: u32 = 2_000;
-
 /// How many statements stay prepared. A statement is as large as its batch; under load, batches are of one size.
 const STATEMENTS_MAX: usize = 16;
 /// SQLite's page cache, in KiB where negative. Ids are hashes, so that each batch touches pages all over their index;
@@ -32,6 +33,11 @@ const CACHE_SIZE: &str = "-65536";
 /// How many pages the write-ahead log gathers before they are written to their places: pages that many batches
 /// touched are then written once. 32 MiB at the usual page size.
 const CHECKPOINT_PAGES: &str = "8192";
+/// The most rows of one statement: SQLite takes 32,766 parameters (`SQLITE_MAX_VARIABLE_NUMBER` since 3.32).
+const ROWS_MAX: usize = 1_000;
+const _: () = assert!(ROWS_MAX * COLUMNS.len() <= 32_766, "a statement has more parameters than SQLite takes");
+/// The most bytes of one statement's values, unless a single row has more.
+const BYTES_MAX: usize = 8 << 20;
 
 /// SQLite's result codes (<https://www.sqlite.org/rescode.html>), as far as they matter here.
 mod code {
@@ -44,8 +50,8 @@ mod code {
     pub(super) const PRIMARY: u32 = 0xff;
 }
 
-/// The tables in an SQLite file.
-pub(crate) struct SqliteStore {
+/// A database in an SQLite file.
+pub(crate) struct SqliteDatabase {
     connect: SqliteConnectOptions,
     options: Options,
     statements: Statements,
@@ -53,7 +59,7 @@ pub(crate) struct SqliteStore {
     pool: OnceLock<SqlitePool>,
 }
 
-impl SqliteStore {
+impl SqliteDatabase {
     pub(crate) fn new(options: Options) -> Result<Self, OptionsError> {
         let connect = SqliteConnectOptions::from_str(&options.url)
             .map_err(|error| OptionsError::Url(error.into()))?
@@ -68,7 +74,7 @@ impl SqliteStore {
             // Shorter than the transaction's own limit, so that SQLite gets to say who holds it up.
             .busy_timeout(options.statement_timeout / 2)
             .disable_statement_logging();
-        let statements = Statements::new(Dialect::Sqlite, options.table.clone());
+        let statements = Statements::new(Dialect::Sqlite, options.effect.clone());
         Ok(Self { connect, options, statements, pool: OnceLock::new() })
     }
 
@@ -85,139 +91,89 @@ impl SqliteStore {
         })
     }
 
-    async fn try_prepare(&self) -> Result<(), StoreError> {
-        let (uploads, applied) = (self.statements.uploads(), self.statements.applied());
-        for (table, create) in
-            [(uploads, self.statements.create_uploads()), (applied.as_str(), self.statements.create_applied())]
-        {
-            if self.columns_of(table).await?.is_empty() {
-                self.create(create).await.map_err(|error| self.error(error))?;
-            }
-        }
-        self.check().await
-    }
-
-    /// Checks that the tables are as the statements need them.
-    async fn check(&self) -> Result<(), StoreError> {
-        let ours: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
-        self.check_columns(self.statements.uploads(), &ours).await?;
-        self.check_columns(&self.statements.applied(), &APPLIED_COLUMNS).await?;
-        // To explain a statement is to compile it: a table without the right key fails here, and nothing is written.
-        let explain = format!("EXPLAIN {}", self.statements.upsert(1));
-        let explained = sqlx::query(AssertSqlSafe(explain)).fetch_all(self.pool()).await;
-        explained.map(drop).map_err(|error| match primary_code(&error) {
-            Some(code::ERROR) => {
-                let table = self.statements.uploads().to_owned();
-                StoreError { kind: StoreErrorKind::Unfit { table }, source: Some(error.into()) }
-            }
-            _ => self.error(error),
-        })
-    }
-
-    async fn check_columns(&self, table: &str, needed: &[&str]) -> Result<(), StoreError> {
-        let present = self.columns_of(table).await?;
-        let columns: Vec<String> =
-            needed.iter().filter(|name| !present.contains(**name)).map(|name| (*name).to_owned()).collect();
-        if columns.is_empty() {
-            return Ok(());
-        }
-        Err(StoreError { kind: StoreErrorKind::MissingColumns { table: table.to_owned(), columns }, source: None })
-    }
-
-    /// The names of a table's columns; none where there is no such table.
-    async fn columns_of(&self, table: &str) -> Result<HashSet<String>, StoreError> {
-        let names = sqlx::query_scalar("SELECT lower(name) FROM pragma_table_info(?)").bind(table);
-        let names: Vec<String> = names.fetch_all(self.pool()).await.map_err(|error| self.error(error))?;
-        Ok(names.into_iter().collect())
-    }
-
-    async fn create(&self, statements: [String; 2]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.pool().begin_with(BEGIN).await?;
-        for sql in statements {
-            sqlx::query(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await
-    }
-
-    async fn try_apply(&self, rows: &[Row]) -> Result<(), sqlx::Error> {
-        let mut transaction = self.pool().begin_with(BEGIN).await?;
-        match self.write(&mut transaction, rows).await {
-            Ok(()) => transaction.commit().await,
-            Err(error) => {
-                // What matters is the first error; a transaction that can't be rolled back is dropped with its connection.
-                drop(transaction.rollback().await);
-                Err(error)
-            }
-        }
-    }
-
-    async fn write(&self, connection: &mut SqliteConnection, rows: &[Row]) -> Result<(), sqlx::Error> {
-        let mut rows = once_per_event(rows);
-        let mut known: HashSet<EventId> = HashSet::new();
-        for piece in rows.chunks(ROWS_MAX) {
-            let mut ids = SqliteArguments::default();
-            for row in piece {
-                add(&mut ids, row.event().as_bytes().to_vec())?;
-            }
-            let sql = AssertSqlSafe(self.statements.select_applied(piece.len()));
-            for found in sqlx::query_with(sql, ids).fetch_all(&mut *connection).await? {
-                known.extend(found.try_get::<&[u8], _>(0)?.try_into().map(EventId::from_bytes));
-            }
-        }
-        rows.retain(|row| !known.contains(&row.event()));
-        let now = Timestamp::now().as_second();
-        for piece in rows.chunks(ROWS_MAX) {
-            let mut values = SqliteArguments::default();
-            for row in piece {
-                add(&mut values, row.event().as_bytes().to_vec())?;
-                add(&mut values, now)?;
-            }
-            let sql = AssertSqlSafe(self.statements.insert_applied(piece.len()));
-            sqlx::query_with(sql, values).execute(&mut *connection).await?;
-        }
-        for piece in latest_per_object(&rows).chunks(ROWS_MAX) {
-            let mut values = SqliteArguments::default();
-            values.reserve(piece.len() * COLUMNS.len(), 0);
-            for value in piece.iter().flat_map(|row| row.values()) {
-                match value {
-                    Value::Null => add(&mut values, None::<i64>)?,
-                    Value::Integer(integer) => add(&mut values, *integer)?,
-                    Value::Text(text) => add(&mut values, text.clone())?,
-                }
-            }
-            let sql = AssertSqlSafe(self.statements.upsert(piece.len()));
-            sqlx::query_with(sql, values).execute(&mut *connection).await?;
-        }
-        Ok(())
+    /// Compiles a statement: a table without the right key fails here, and nothing is written. Returns how many
+    /// parameters it has.
+    async fn compile(&self, sql: String) -> Result<usize, sqlx::Error> {
+        let mut connection = self.pool().acquire().await?;
+        let statement = connection.prepare(AssertSqlSafe(sql).into_sql_str()).await?;
+        Ok(statement.parameters().map_or(0, |parameters| parameters.either(<[_]>::len, |count| count)))
     }
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn prepare(&self) -> Result<(), StoreError> {
-        self.in_time(self.try_prepare()).await
+impl Database for SqliteDatabase {
+    fn name(&self) -> String {
+        self.connect.get_filename().display().to_string()
     }
 
-    async fn apply(&self, rows: &[Row]) -> Result<(), StoreError> {
-        let applied = async {
-            let Err(error) = self.try_apply(rows).await else { return Ok(()) };
-            if primary_code(&error) == Some(code::ERROR) {
-                // Either the tables have been changed, or this row made a trigger fail.
-                self.check().await?;
+    async fn begin(&self) -> Result<Box<dyn Session>, sqlx::Error> {
+        let transaction = self.pool().begin_with(BEGIN).await?;
+        Ok(Box::new(SqliteSession { transaction, statements: self.statements.clone() }))
+    }
+
+    async fn present(&self, schema: &Schema) -> Result<Present, sqlx::Error> {
+        let columns_of = async |table: &str| -> Result<HashSet<String>, sqlx::Error> {
+            let names = sqlx::query_scalar("SELECT lower(name) FROM pragma_table_info(?)").bind(table.to_owned());
+            Ok(names.fetch_all(self.pool()).await?.into_iter().collect())
+        };
+        let mut present = Present::default();
+        for table in &schema.tables {
+            present.columns.insert(table.name.clone(), columns_of(&table.name).await?);
+        }
+        if !columns_of(VERSIONS).await?.is_empty() {
+            let versions = AssertSqlSafe(format!("SELECT table_name, version FROM \"{VERSIONS}\""));
+            let versions: HashMap<String, i64> =
+                sqlx::query_as(versions).fetch_all(self.pool()).await?.into_iter().collect();
+            present.versions = versions;
+        }
+        Ok(present)
+    }
+
+    async fn define(&self, statements: &[String]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool().begin_with(BEGIN).await?;
+        for sql in statements {
+            sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+
+    async fn check(&self) -> Result<(), Unfit> {
+        let keys: [(_, &[&str]); 2] = [(self.statements.upsert(1), &KEY), (self.statements.keep(1), &["event_id"])];
+        for (statement, key) in keys {
+            let Some((table, sql)) = statement else { continue };
+            if let Err(error) = self.compile(sql).await {
+                return Err(Unfit::if_schema(self.fault(&error), error, Unfit::key(table.as_str(), key)));
             }
-            Err(self.error(error))
-        };
-        self.in_time(applied).await
+        }
+        if let Some(users) = self.statements.users() {
+            let seen = match self.compile(users.sql(|_| "?".to_owned())).await {
+                Ok(seen) => seen,
+                Err(error) => return Err(Unfit::if_schema(self.fault(&error), error, StoreErrorKind::Statement)),
+            };
+            if seen != users.parameters() {
+                return Err(Unfit::parameters(users.parameters(), seen));
+            }
+        }
+        Ok(())
     }
 
-    async fn forget(&self, before: i64) -> Result<bool, StoreError> {
-        let forgotten = async {
-            let sql = AssertSqlSafe(self.statements.forget_applied(FORGET_MAX));
-            let result = sqlx::query(sql).bind(before).execute(self.pool()).await;
-            result.map(|result| result.rows_affected() >= u64::from(FORGET_MAX)).map_err(|error| self.error(error))
-        };
-        self.in_time(forgotten).await
+    async fn forget(&self, before: i64) -> Result<bool, sqlx::Error> {
+        let sql = AssertSqlSafe(self.statements.forget_applied(FORGET_MAX));
+        let result = sqlx::query(sql).bind(before).execute(self.pool()).await?;
+        Ok(result.rows_affected() >= u64::from(FORGET_MAX))
     }
+
+    fn fault(&self, error: &sqlx::Error) -> Fault {
+        match primary_code(error) {
+            Some(code::ERROR) => Fault::Schema,
+            Some(code::TOO_BIG | code::CONSTRAINT | code::MISMATCH) => Fault::Row,
+            Some(code::NOT_A_DATABASE) => Fault::NotADatabase,
+            _ => Fault::Unavailable,
+        }
+    }
+
+    /// A file's connection is never in doubt, and a database in memory would be lost with it.
+    async fn reset(&self) {}
 
     async fn close(&self) {
         if let Some(pool) = self.pool.get() {
@@ -226,27 +182,93 @@ impl Store for SqliteStore {
     }
 }
 
-impl SqliteStore {
-    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
-        match timeout(self.options.statement_timeout, work).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError { kind: StoreErrorKind::Timeout { database: self.database() }, source: None }),
+struct SqliteSession {
+    transaction: Transaction<'static, Sqlite>,
+    statements: Statements,
+}
+
+impl SqliteSession {
+    async fn execute(&mut self, sql: String, values: SqliteArguments) -> Result<(), sqlx::Error> {
+        sqlx::query_with(AssertSqlSafe(sql), values).execute(&mut *self.transaction).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Session for SqliteSession {
+    async fn record(&mut self, ids: &[EventId], now: i64) -> Result<HashSet<EventId>, sqlx::Error> {
+        let mut fresh: HashSet<EventId> = ids.iter().copied().collect();
+        for piece in ids.chunks(ROWS_MAX) {
+            let mut values = SqliteArguments::default();
+            for id in piece {
+                add(&mut values, id.as_bytes().to_vec())?;
+            }
+            let sql = AssertSqlSafe(self.statements.select_applied(piece.len()));
+            for found in sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await? {
+                if let Ok(known) = found.try_get::<&[u8], _>(0)?.try_into() {
+                    fresh.remove(&EventId::from_bytes(known));
+                }
+            }
+        }
+        let new: Vec<&EventId> = ids.iter().filter(|id| fresh.contains(id)).collect();
+        for piece in new.chunks(ROWS_MAX) {
+            let mut values = SqliteArguments::default();
+            for id in piece {
+                add(&mut values, id.as_bytes().to_vec())?;
+                add(&mut values, now)?;
+            }
+            self.execute(self.statements.insert_applied(piece.len()), values).await?;
+        }
+        Ok(fresh)
+    }
+
+    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+        for piece in pieces(rows, ROWS_MAX, BYTES_MAX) {
+            let Some((_, sql)) = self.statements.upsert(piece.len()) else { return Ok(()) };
+            self.execute(sql, arguments(piece)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+        for piece in pieces(rows, ROWS_MAX, BYTES_MAX) {
+            let Some((_, sql)) = self.statements.keep(piece.len()) else { return Ok(()) };
+            self.execute(sql, arguments(piece)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error> {
+        let Some(users) = self.statements.users() else { return Ok(()) };
+        self.execute(users.sql(|_| "?".to_owned()), arguments(&[row])?).await
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await
+    }
+
+    async fn rollback(self: Box<Self>) {
+        // What matters is the first error; a transaction that can't be rolled back is dropped with its connection.
+        drop(self.transaction.rollback().await);
+    }
+}
+
+fn arguments(rows: &[&Row]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut values = SqliteArguments::default();
+    values.reserve(rows.iter().map(|row| row.values().len()).sum(), 0);
+    for value in rows.iter().flat_map(|row| row.values()) {
+        match value {
+            Value::Null => add(&mut values, None::<i64>)?,
+            Value::Bool(flag) => add(&mut values, i64::from(*flag))?,
+            Value::Integer(integer) => add(&mut values, *integer)?,
+            Value::Decimal(decimal) => match decimal.parse::<f64>() {
+                Ok(number) => add(&mut values, number)?,
+                Err(_) => add(&mut values, decimal.clone())?,
+            },
+            Value::Text(text) => add(&mut values, text.clone())?,
+            Value::Time(time) => add(&mut values, rfc3339(*time))?,
         }
     }
-
-    fn database(&self) -> String {
-        self.connect.get_filename().display().to_string()
-    }
-
-    fn error(&self, error: sqlx::Error) -> StoreError {
-        let database = self.database();
-        let kind = match primary_code(&error) {
-            Some(code::ERROR | code::TOO_BIG | code::CONSTRAINT | code::MISMATCH) => StoreErrorKind::Row,
-            Some(code::NOT_A_DATABASE) => StoreErrorKind::NotADatabase { database },
-            _ => StoreErrorKind::Unavailable { database },
-        };
-        StoreError { kind, source: Some(error.into()) }
-    }
+    Ok(values)
 }
 
 /// Takes the write lock at once: a transaction that began by reading could not wait for it later.

@@ -1,147 +1,160 @@
-//! The SQL, with what differs between databases kept in one place.
+//! The statements that events need, in each kind of SQL.
 
 use std::fmt::Write as _;
 
-use crate::TableName;
 use crate::column::{COLUMNS, Column, KEY, Kind, ORDER};
+use crate::dialect::Dialect;
+use crate::schema::{APPLIED_COLUMNS, applied_name};
+use crate::{Effect, TableName, UserStatement};
 
-/// A kind of database, and how it says things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Sqlite,
-}
-
-impl Dialect {
-    fn column_type(self, kind: Kind) -> &'static str {
-        match (self, kind) {
-            (Self::Sqlite, Kind::Text | Kind::Json | Kind::Time) => "TEXT",
-            (Self::Sqlite, Kind::Integer) => "INTEGER",
-            (Self::Sqlite, Kind::Bytes) => "BLOB",
-        }
-    }
-
-    /// The placeholder of a statement's parameter, counted from 1.
-    fn push_placeholder(self, sql: &mut String, _parameter: usize) {
-        match self {
-            Self::Sqlite => sql.push('?'),
-        }
-    }
-
-    /// What makes a table that is nothing but its key.
-    fn key_only_suffix(self) -> &'static str {
-        match self {
-            Self::Sqlite => " WITHOUT ROWID",
-        }
-    }
-}
-
-/// The columns of the table of applied events.
-pub(crate) const APPLIED_COLUMNS: [&str; 2] = ["event_id", "applied_at"];
-
-/// The sink's statements for one pair of tables.
-#[derive(Debug)]
+/// The statements for one effect.
+#[derive(Debug, Clone)]
 pub(crate) struct Statements {
     dialect: Dialect,
-    table: TableName,
+    effect: Effect,
+    applied: String,
 }
 
 impl Statements {
-    pub(crate) fn new(dialect: Dialect, table: TableName) -> Self {
-        Self { dialect, table }
+    pub(crate) fn new(dialect: Dialect, effect: Effect) -> Self {
+        let applied = match &effect {
+            Effect::Table { table, .. } => applied_name(table),
+            Effect::Statement { applied, .. } => applied.as_str().to_owned(),
+        };
+        Self { dialect, applied: dialect.quoted(&applied), effect }
     }
 
-    /// The name of the table of uploads.
-    pub(crate) fn uploads(&self) -> &str {
-        self.table.as_str()
-    }
-
-    /// The name of the table of applied events.
-    pub(crate) fn applied(&self) -> String {
-        format!("{}_applied", self.table)
-    }
-
-    /// Creates the table of uploads and its index.
-    pub(crate) fn create_uploads(&self) -> [String; 2] {
-        let table = &self.table;
-        let mut create = format!("CREATE TABLE IF NOT EXISTS \"{table}\" (\n");
-        for Column { name, kind, nullable, .. } in COLUMNS {
-            let kind = self.dialect.column_type(*kind);
-            let null = if *nullable { "" } else { " NOT NULL" };
-            let _ = writeln!(create, "  {name} {kind}{null},");
+    /// The table of uploads, and the statement that inserts rows or updates them; a row that is there and later stays.
+    /// For PostgreSQL any number of rows, otherwise as many as are said.
+    pub(crate) fn upsert(&self, rows: usize) -> Option<(&TableName, String)> {
+        let Effect::Table { table, .. } = &self.effect else { return None };
+        let present = match self.dialect {
+            Dialect::Sqlite | Dialect::Postgres => "present",
+            Dialect::MySql => "",
+        };
+        let mut sql = self.insert(table, present, rows);
+        match self.dialect {
+            Dialect::Sqlite | Dialect::Postgres => {
+                let updates: Vec<String> = names()
+                    .filter(|name| !KEY.contains(name))
+                    .map(|name| format!("{name} = excluded.{name}"))
+                    .collect();
+                let _ = write!(
+                    sql,
+                    " ON CONFLICT ({}) DO UPDATE SET {} WHERE (excluded.{}) > (present.{})",
+                    KEY.join(", "),
+                    updates.join(", "),
+                    ORDER.join(", excluded."),
+                    ORDER.join(", present.")
+                );
+            }
+            Dialect::MySql => push_mysql_update(&mut sql),
         }
-        let _ = write!(create, "  PRIMARY KEY ({})\n)", KEY.join(", "));
-        let index = format!("CREATE INDEX IF NOT EXISTS \"{table}_uploaded_at\" ON \"{table}\" (uploaded_at)");
-        [create, index]
+        Some((table, sql))
     }
 
-    /// Creates the table of applied events and its index.
-    pub(crate) fn create_applied(&self) -> [String; 2] {
-        let (applied, suffix) = (self.applied(), self.dialect.key_only_suffix());
-        let (bytes, integer) = (self.dialect.column_type(Kind::Bytes), self.dialect.column_type(Kind::Integer));
-        let create = format!(
-            "CREATE TABLE IF NOT EXISTS \"{applied}\" (\n  event_id {bytes} NOT NULL PRIMARY KEY,\n  applied_at {integer} NOT NULL\n){suffix}"
-        );
-        let index = format!("CREATE INDEX IF NOT EXISTS \"{applied}_applied_at\" ON \"{applied}\" (applied_at)");
-        [create, index]
+    /// The history, and the statement that inserts rows there. A row that is there stays.
+    pub(crate) fn keep(&self, rows: usize) -> Option<(&TableName, String)> {
+        let Effect::Table { history: Some(history), .. } = &self.effect else { return None };
+        let mut sql = self.insert(history, "", rows);
+        sql.push_str(match self.dialect {
+            Dialect::Sqlite | Dialect::Postgres => " ON CONFLICT (event_id) DO NOTHING",
+            // `INSERT IGNORE` would let rows in that lack something.
+            Dialect::MySql => " ON DUPLICATE KEY UPDATE event_id = VALUES(event_id)",
+        });
+        Some((history, sql))
     }
 
-    /// Inserts or updates rows; a row that is there and later stays.
-    pub(crate) fn upsert(&self, rows: usize) -> String {
-        let names: Vec<&str> = COLUMNS.iter().map(|column| column.name).collect();
-        let mut sql = format!("INSERT INTO \"{}\" AS present ({}) VALUES ", self.table, names.join(", "));
-        self.push_tuples(&mut sql, rows, COLUMNS.len());
-        let updates: Vec<String> =
-            names.iter().filter(|name| !KEY.contains(name)).map(|name| format!("{name} = excluded.{name}")).collect();
-        let _ = write!(
-            sql,
-            " ON CONFLICT ({}) DO UPDATE SET {} WHERE (excluded.{}) > (present.{})",
-            KEY.join(", "),
-            updates.join(", "),
-            ORDER.join(", excluded."),
-            ORDER.join(", present.")
-        );
-        sql
+    /// The user's statement.
+    pub(crate) fn users(&self) -> Option<&UserStatement> {
+        match &self.effect {
+            Effect::Statement { statement, .. } => Some(statement),
+            Effect::Table { .. } => None,
+        }
     }
 
     /// Selects those of some ids whose events were applied.
     pub(crate) fn select_applied(&self, ids: usize) -> String {
-        let mut sql = format!("SELECT event_id FROM \"{}\" WHERE event_id IN ", self.applied());
-        self.push_tuples(&mut sql, 1, ids);
+        let mut sql = format!("SELECT event_id FROM {} WHERE event_id IN ", self.applied);
+        self.dialect.push_tuples(&mut sql, 1, ids);
         sql
     }
 
-    /// Records ids of applied events.
+    /// Records ids of applied events. PostgreSQL returns those that were not there; MySQL counts them.
     pub(crate) fn insert_applied(&self, ids: usize) -> String {
-        let mut sql = format!("INSERT INTO \"{}\" ({}) VALUES ", self.applied(), APPLIED_COLUMNS.join(", "));
-        self.push_tuples(&mut sql, ids, APPLIED_COLUMNS.len());
-        sql
+        let (applied, columns) = (&self.applied, APPLIED_COLUMNS.join(", "));
+        match self.dialect {
+            Dialect::Postgres => format!(
+                "INSERT INTO {applied} ({columns}) SELECT id, $2 FROM UNNEST($1::bytea[]) AS id ON CONFLICT (event_id) DO NOTHING RETURNING event_id"
+            ),
+            Dialect::Sqlite | Dialect::MySql => {
+                let ignore = if self.dialect == Dialect::MySql { "IGNORE " } else { "" };
+                let mut sql = format!("INSERT {ignore}INTO {applied} ({columns}) VALUES ");
+                self.dialect.push_tuples(&mut sql, ids, APPLIED_COLUMNS.len());
+                sql
+            }
+        }
     }
 
     /// Forgets ids of events applied before a moment, a bounded number at once.
     pub(crate) fn forget_applied(&self, limit: u32) -> String {
-        let applied = self.applied();
-        let mut sql = format!(
-            "DELETE FROM \"{applied}\" WHERE event_id IN (SELECT event_id FROM \"{applied}\" WHERE applied_at < "
-        );
-        self.dialect.push_placeholder(&mut sql, 1);
-        let _ = write!(sql, " LIMIT {limit})");
-        sql
+        let applied = &self.applied;
+        match self.dialect {
+            Dialect::Sqlite => format!(
+                "DELETE FROM {applied} WHERE event_id IN (SELECT event_id FROM {applied} WHERE applied_at < ? LIMIT {limit})"
+            ),
+            // In the order of ids, as they are recorded: two processes then wait for each other in one direction only.
+            Dialect::Postgres => format!(
+                "DELETE FROM {applied} WHERE event_id IN (SELECT event_id FROM {applied} WHERE applied_at < $1 ORDER BY event_id LIMIT {limit} FOR UPDATE SKIP LOCKED)"
+            ),
+            Dialect::MySql => format!("DELETE FROM {applied} WHERE applied_at < ? LIMIT {limit}"),
+        }
     }
 
-    fn push_tuples(&self, sql: &mut String, tuples: usize, width: usize) {
-        for tuple in 0..tuples {
-            sql.push_str(if tuple == 0 { "(" } else { ", (" });
-            for at in 0..width {
-                if at > 0 {
-                    sql.push_str(", ");
-                }
-                self.dialect.push_placeholder(sql, tuple * width + at + 1);
-            }
-            sql.push(')');
+    fn insert(&self, table: &TableName, alias: &str, rows: usize) -> String {
+        let alias = if alias.is_empty() { String::new() } else { format!(" AS {alias}") };
+        let columns = names().collect::<Vec<_>>().join(", ");
+        let mut sql = format!("INSERT INTO {}{alias} ({columns}) ", self.dialect.quoted(table.as_str()));
+        if self.dialect == Dialect::Postgres {
+            let values: Vec<String> = COLUMNS.iter().map(unnested_value).collect();
+            let arrays: Vec<String> =
+                (1..).zip(COLUMNS).map(|(number, column)| unnested_array(number, column)).collect();
+            let _ = write!(sql, "SELECT {} FROM UNNEST({}) AS item({columns})", values.join(", "), arrays.join(", "));
+        } else {
+            sql.push_str("VALUES ");
+            self.dialect.push_tuples(&mut sql, rows, COLUMNS.len());
         }
+        sql
     }
 }
 
-/// The most rows of one statement: SQLite takes 32,766 parameters (`SQLITE_MAX_VARIABLE_NUMBER` since 3.32).
-pub(crate) const ROWS_MAX: usize = 1_000;
-const _: () = assert!(ROWS_MAX * COLUMNS.len() <= 32_766, "a statement has more parameters than SQLite takes");
+/// One array for each column: a statement for any number of rows, prepared once.
+fn unnested_array(number: usize, column: &Column) -> String {
+    let kind = if column.kind == Kind::Integer { "int8" } else { "text" };
+    format!("${number}::{kind}[]")
+}
+
+fn unnested_value(column: &Column) -> String {
+    let cast = match column.kind {
+        Kind::Json => "::jsonb",
+        Kind::Time => "::timestamptz",
+        Kind::Text | Kind::Bucket | Kind::Object | Kind::Id | Kind::Integer => "",
+    };
+    format!("item.{}{cast}", column.name)
+}
+
+/// MySQL assigns from left to right, and later assignments see earlier ones. So the columns that decide come last,
+/// the least one first: when one of them has been assigned, what is left to compare decides as before.
+fn push_mysql_update(sql: &mut String) {
+    sql.push_str(" ON DUPLICATE KEY UPDATE ");
+    let later = format!("(VALUES({})) > ({})", ORDER.join("), VALUES("), ORDER.join(", "));
+    let others = names().filter(|name| !KEY.contains(name) && !ORDER.contains(name));
+    for (at, name) in others.chain(ORDER.into_iter().rev()).enumerate() {
+        let comma = if at == 0 { "" } else { ", " };
+        let _ = write!(sql, "{comma}{name} = IF({later}, VALUES({name}), {name})");
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    COLUMNS.iter().map(|column| column.name)
+}

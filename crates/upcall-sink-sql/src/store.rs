@@ -1,23 +1,182 @@
-//! What the sink needs of a database.
+//! The tables in a database: made, checked, and written to, whatever kind of database it is.
 
-use async_trait::async_trait;
+use std::collections::HashSet;
+use std::time::Duration;
 
-use crate::StoreError;
-use crate::row::Row;
+use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
+use upcall_consumer::Backoff;
 
-/// A database that keeps the sink's tables. One implementation per database.
-#[async_trait]
-pub(crate) trait Store: Send + Sync {
-    /// Connects, creates the tables that are missing, and checks those that are there.
-    async fn prepare(&self) -> Result<(), StoreError>;
+use crate::database::{Database, Fault, Session, Unfit};
+use crate::dialect::Dialect;
+use crate::row::{Row, latest_per_object, once_per_event};
+use crate::schema::{Schema, VERSION};
+use crate::{Effect, Options, StoreError, StoreErrorKind};
+
+/// How often a transaction is begun anew that others were in the way of. Then the database counts as out of order.
+const CONFLICTS_MAX: u32 = 8;
+/// How long to wait after such a conflict.
+const CONFLICT_BACKOFF: Backoff =
+    Backoff { first: Duration::from_millis(10), max: Duration::from_millis(500), factor: 2.0, jitter: 1.0 };
+
+/// How long connections may take to close. One whose work was dropped midway may wait for an answer for good.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The tables in a database.
+pub(crate) struct Store {
+    database: Box<dyn Database>,
+    schema: Schema,
+    is_table: bool,
+    statement_timeout: Duration,
+}
+
+impl Store {
+    pub(crate) fn new(database: Box<dyn Database>, dialect: Dialect, options: &Options) -> Self {
+        Self {
+            database,
+            schema: Schema::new(dialect, &options.effect),
+            is_table: matches!(options.effect, Effect::Table { .. }),
+            statement_timeout: options.statement_timeout,
+        }
+    }
+
+    /// Connects, creates the tables that are missing, brings older ones up to date, and checks that everything goes.
+    pub(crate) async fn prepare(&self) -> Result<(), StoreError> {
+        self.in_time(self.try_prepare()).await
+    }
 
     /// Applies rows in one transaction, all or nothing: those whose event was applied before are left out, and of
     /// several for one object the latest stays. Returns once they are durable.
-    async fn apply(&self, rows: &[Row]) -> Result<(), StoreError>;
+    pub(crate) async fn apply(&self, rows: &[Row]) -> Result<(), StoreError> {
+        let applied = async {
+            let mut conflicts = 0;
+            loop {
+                let Err(error) = self.try_apply(rows).await else { return Ok(()) };
+                match self.database.fault(&error) {
+                    Fault::Conflict if conflicts < CONFLICTS_MAX => {
+                        conflicts += 1;
+                        sleep(CONFLICT_BACKOFF.draw(conflicts)).await;
+                    }
+                    Fault::Schema => {
+                        // Either the tables have been changed, or this row made a trigger fail.
+                        self.check().await?;
+                        return Err(StoreError { kind: StoreErrorKind::Row, source: Some(error.into()) });
+                    }
+                    _ => return Err(self.error(error)),
+                }
+            }
+        };
+        self.in_time(applied).await
+    }
 
     /// Forgets some ids of events applied before this moment (Unix seconds). Tells whether there may be more.
-    async fn forget(&self, before: i64) -> Result<bool, StoreError>;
+    pub(crate) async fn forget(&self, before: i64) -> Result<bool, StoreError> {
+        self.in_time(async { self.database.forget(before).await.map_err(|error| self.error(error)) }).await
+    }
 
     /// Closes the connections.
-    async fn close(&self);
+    pub(crate) async fn close(&self) {
+        drop(timeout(CLOSE_TIMEOUT, self.database.close()).await);
+    }
+
+    async fn try_prepare(&self) -> Result<(), StoreError> {
+        let plan = self.plan().await?;
+        if !plan.is_empty()
+            && let Err(error) = self.database.define(&plan).await
+        {
+            // Another process may have made them at the same moment.
+            if !self.plan().await?.is_empty() {
+                return Err(self.error(error));
+            }
+        }
+        self.check().await
+    }
+
+    async fn plan(&self) -> Result<Vec<String>, StoreError> {
+        let present = self.database.present(&self.schema).await.map_err(|error| self.error(error))?;
+        for table in &self.schema.tables {
+            if let Some(version) = present.versions.get(&table.name).filter(|version| **version > VERSION) {
+                let kind = StoreErrorKind::Newer { table: table.name.clone(), version: *version, known: VERSION };
+                return Err(StoreError { kind, source: None });
+            }
+        }
+        Ok(self.schema.plan(&present))
+    }
+
+    /// Checks that the tables are as the statements need them.
+    async fn check(&self) -> Result<(), StoreError> {
+        let present = self.database.present(&self.schema).await.map_err(|error| self.error(error))?;
+        for table in &self.schema.tables {
+            let columns: Vec<String> = present.missing(table).into_iter().map(str::to_owned).collect();
+            if !columns.is_empty() {
+                let kind = StoreErrorKind::MissingColumns { table: table.name.clone(), columns };
+                return Err(StoreError { kind, source: None });
+            }
+        }
+        self.database.check().await.map_err(|unfit| match unfit {
+            Unfit::Kind(kind, source) => StoreError { kind, source: source.map(Into::into) },
+            Unfit::Error(error) => self.error(error),
+        })
+    }
+
+    async fn try_apply(&self, rows: &[Row]) -> Result<(), sqlx::Error> {
+        let mut session = self.database.begin().await?;
+        match self.write(&mut *session, rows).await {
+            Ok(()) => session.commit().await,
+            Err(error) => {
+                session.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn write(&self, session: &mut dyn Session, rows: &[Row]) -> Result<(), sqlx::Error> {
+        let mut rows = once_per_event(rows);
+        // Everybody takes ids and objects in one order, so that nobody waits for who waits for them.
+        let mut ids: Vec<_> = rows.iter().map(|row| row.event()).collect();
+        ids.sort_unstable_by_key(|id| *id.as_bytes());
+        let fresh: HashSet<_> = session.record(&ids, Timestamp::now().as_second()).await?;
+        rows.retain(|row| fresh.contains(&row.event()));
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if !self.is_table {
+            for row in rows {
+                session.run(row).await?;
+            }
+            return Ok(());
+        }
+        session.keep(&rows).await?;
+        let mut latest = latest_per_object(&rows);
+        latest.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+        session.upsert(&latest).await
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
+        if let Ok(result) = timeout(self.statement_timeout, work).await {
+            if result.as_ref().is_err_and(has_no_connection) {
+                self.database.reset().await;
+            }
+            return result;
+        }
+        self.database.reset().await;
+        Err(StoreError { kind: StoreErrorKind::Timeout { database: self.database.name() }, source: None })
+    }
+
+    fn error(&self, error: sqlx::Error) -> StoreError {
+        let database = self.database.name();
+        let kind = match self.database.fault(&error) {
+            Fault::Row => StoreErrorKind::Row,
+            Fault::NotADatabase => StoreErrorKind::NotADatabase { database },
+            Fault::Timeout => StoreErrorKind::Timeout { database },
+            Fault::Conflict | Fault::Schema | Fault::Unavailable => StoreErrorKind::Unavailable { database },
+        };
+        StoreError { kind, source: Some(error.into()) }
+    }
+}
+
+/// Whether the pool had no connection to give: those that it has may be waiting for answers that never come.
+fn has_no_connection(error: &StoreError) -> bool {
+    let source = error.source.as_deref().and_then(|source| source.downcast_ref::<sqlx::Error>());
+    matches!(source, Some(sqlx::Error::PoolTimedOut))
 }

@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use sqlx::Row as _;
 use upcall_consumer::{Sink, Verdict, error_chain};
 
-use crate::{Options, OptionsError, SqlSink};
+use crate::{Options, OptionsError, SqlSink, TableName};
 use database::{Database, Published, apply, deliver, upload};
 
 fn in_runtime<T>(test: impl Future<Output = T>) -> T {
@@ -257,7 +257,7 @@ async fn what_is_no_database_and_what_cannot_be_opened_is_said_plainly() {
     let directory = tempfile::tempdir().unwrap();
     let complaint = async |name: &str| {
         let url = format!("sqlite://{}", directory.path().join(name).display());
-        let sink = SqlSink::new(Options::new(url, "uploads".parse().unwrap())).unwrap();
+        let sink = SqlSink::new(Options::new(url, "uploads".parse::<TableName>().unwrap())).unwrap();
         error_chain(&*sink.prepare().await.unwrap_err())
     };
     std::fs::write(directory.path().join("letter.txt"), "Dear reader, this is a letter. ".repeat(100)).unwrap();
@@ -273,6 +273,9 @@ async fn what_is_no_database_and_what_cannot_be_opened_is_said_plainly() {
 #[test]
 fn a_url_of_another_database_is_refused() {
     for url in ["", "catalog.db", "oracle://x", "redis://x"] {
-        assert!(matches!(SqlSink::new(Options::new(url, "t".parse().unwrap())), Err(OptionsError::Scheme(_))), "{url}");
+        assert!(
+            matches!(SqlSink::new(Options::new(url, "t".parse::<TableName>().unwrap())), Err(OptionsError::Scheme(_))),
+            "{url}"
+        );
     }
 }

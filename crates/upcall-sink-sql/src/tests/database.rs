@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use upcall_consumer::{Item, Sink, Verdict};
 use upcall_event::{BucketSource, Event, EventId, Image, Origin, Proof, Subject, UploadCompleted};
 
-use crate::{Options, SqlSink};
+use crate::{Options, SqlSink, TableName};
 
 /// A database file of its own, with a connection beside the sink's.
 pub(super) struct Database {
@@ -25,7 +25,10 @@ impl Database {
 
     pub(super) fn options(&self) -> Options {
         let url = format!("sqlite://{}", self.directory.path().join("catalog.db").display());
-        Options { statement_timeout: Duration::from_millis(400), ..Options::new(url, "uploads".parse().unwrap()) }
+        Options {
+            statement_timeout: Duration::from_millis(400),
+            ..Options::new(url, "uploads".parse::<TableName>().unwrap())
+        }
     }
 
     /// A sink that has never seen the database: as after a restart.

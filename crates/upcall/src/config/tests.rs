@@ -97,7 +97,7 @@ fn the_broker_is_given_one_way_to_know_us() {
 
 #[test]
 fn errors_never_show_a_secret() {
-    let text = EVERY_TABLE.replace("sqlite://catalog.db", "postgres://user:hunter2@host/db");
+    let text = EVERY_TABLE.replace("sqlite://catalog.db", "postgress://user:hunter2@host/db");
     let error = parse(&text).unwrap_err().to_string();
     assert!(error.contains("consumer[0].sql.url") && !error.contains("hunter2"), "{error}");
     let error = parse("[gateway]\nurl = \"postgres://user:hunter2@host/db").unwrap_err().to_string();

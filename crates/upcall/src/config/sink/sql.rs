@@ -1,15 +1,19 @@
-//! `[[consumer]] sql`: a table in a database.
+//! `[[consumer]] sql`: a table in a database, or a statement of the user's.
 
+#[cfg(test)]
+mod tests;
+
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use toml::Value;
-use upcall_sink_sql::{Options, TableName};
+use upcall_sink_sql::{Effect, Options, TableName, UserStatement};
 
 use crate::config::consumer::parse;
-use crate::config::reader::Section;
+use crate::config::reader::{Section, kind_of};
 use crate::config::secret;
-use crate::config::setting::Setting;
+use crate::config::setting::{Count, Setting};
 
 impl Setting for TableName {
     const KIND: &'static str = "a table's name";
@@ -19,14 +23,47 @@ impl Setting for TableName {
     }
 }
 
+impl Setting for UserStatement {
+    const KIND: &'static str = "an SQL statement with `${…}`";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        parse(value, Self::KIND)
+    }
+}
+
+/// Whether there is a history, and under which name.
+enum History {
+    Off,
+    On,
+    Named(TableName),
+}
+
+impl Setting for History {
+    const KIND: &'static str = "true, false or a table's name";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Boolean(false) => Ok(Self::Off),
+            Value::Boolean(true) => Ok(Self::On),
+            Value::String(_) => TableName::read(value).map(Self::Named),
+            other => Err(format!("takes {}, not {}", Self::KIND, kind_of(other))),
+        }
+    }
+}
+
 /// Reads `sql`. `None` where mistakes leave no sink; they are on record.
 pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
     let url = secret::required(
         &mut section,
         "url",
-        "The database: `sqlite://PATH`, relative to this file. May be `{ env = \"NAME\" }` or `{ file = \"PATH\" }`.",
+        "The database: `sqlite://PATH` (relative to this file), `postgres://USER:PASSWORD@HOST/DATABASE`, or `mysql://…` and `mariadb://…`. May be `{ env = \"NAME\" }` or `{ file = \"PATH\" }`.",
     );
-    let table = section.or("table", "uploads", "The table; it is created at first use.");
+    let effect = read_effect(&mut section);
+    let pool_max: Option<Count> = section.optional(
+        "pool_max",
+        "The most connections that are open at once; by default 4, for SQLite 1. More than the consumer's `concurrency` are seldom of use.",
+    );
+    let connect_timeout = section.or("connect_timeout", "5s", "How long it may take until there is a connection.");
     let statement_timeout = section.or(
         "statement_timeout",
         "10s",
@@ -37,14 +74,78 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
         "90d",
         "How long the ids of applied events are kept. Keep it above the time that the bus keeps events.",
     );
-    let url = match url?.split_once("://") {
-        Some(("sqlite", path)) => format!("sqlite://{}", section.resolve(Path::new(path)).display()),
-        _ => {
-            section.mistake("url", "is no database that this version knows: write `sqlite://PATH`");
-            return None;
+    let url = read_url(&section, &url?)?;
+    let defaults = Options::new(url, effect?);
+    let pool_max = pool_max.and_then(|count| NonZeroU32::new(count.get())).unwrap_or(defaults.pool_max);
+    Some(Options { pool_max, connect_timeout, statement_timeout, applied_kept, ..defaults })
+}
+
+fn read_url(section: &Section<'_>, url: &str) -> Option<String> {
+    match url.split_once("://") {
+        Some(("sqlite", path)) => Some(format!("sqlite://{}", section.resolve(Path::new(path)).display())),
+        Some(("postgres" | "postgresql" | "mysql" | "mariadb", _)) => {
+            // The message of what is wrong with an address is left out: it might show a part of it.
+            let is_valid = upcall_sink_sql::is_valid_url(url);
+            if !is_valid {
+                section.mistake("url", "can't be read; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with what is not a letter or a digit in the password percent-encoded (`@` is `%40`)");
+            }
+            is_valid.then(|| url.to_owned())
         }
-    };
-    Some(Options { statement_timeout, applied_kept, ..Options::new(url, table) })
+        _ => {
+            section.mistake(
+                "url",
+                "is no database that this version knows: write `sqlite://PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE`",
+            );
+            None
+        }
+    }
+}
+
+/// Reads what an event does: it becomes a row of a table, or is bound to a statement.
+fn read_effect(section: &mut Section<'_>) -> Option<Effect> {
+    let named_table = section.has("table");
+    let named_statement = section.has("statement");
+    let table = section.or("table", "uploads", "The table; it is created at first use. Not together with `statement`.");
+    let history = section.or(
+        "history",
+        false,
+        "Whether each event gets a row of its own in a further table, `true` for `TABLE_history`. Not together with `statement`.",
+    );
+    let statement: Option<UserStatement> = section.optional(
+        "statement",
+        "A statement of yours that is run for each event, such as `INSERT INTO avatars (user_id) VALUES (${vars.user})`. `${…}` are bound as parameters. Instead of `table`.",
+    );
+    let applied: Option<TableName> = section.optional(
+        "applied",
+        "With `statement`: the table of the ids of applied events; it is created at first use. Each consumer needs one of its own.",
+    );
+    if !named_statement {
+        if applied.is_some() {
+            section.mistake("applied", "goes with `statement`; the ids for a `table` are in `TABLE_applied`");
+        }
+        let history = match history {
+            History::Off => None,
+            History::On => Some(TableName::history_of(&table)),
+            History::Named(name) => Some(name),
+        };
+        if history.as_ref().is_some_and(|history| history.as_str().eq_ignore_ascii_case(table.as_str())) {
+            section.mistake("history", "is the table itself; name another");
+        }
+        return Some(Effect::Table { table, history });
+    }
+    if named_table {
+        section.mistake("table", "does not go with `statement`, which says itself what is written: remove one of them");
+    }
+    if !matches!(history, History::Off) {
+        section.mistake("history", "does not go with `statement`: give the history a consumer of its own");
+    }
+    if applied.is_none() {
+        section.mistake(
+            "applied",
+            "is missing beside `statement`: name the table where this consumer, and no other, keeps the ids of applied events, such as `applied = \"avatars_applied\"`",
+        );
+    }
+    Some(Effect::Statement { statement: statement?, applied: applied? })
 }
 
 /// Reports what does not go with the consumer.

@@ -1,0 +1,288 @@
+//! PostgreSQL.
+
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions, Either, Encode, Executor as _, Postgres, Row as _, SqlSafeStr,
+    Statement as _, Transaction, Type,
+};
+use upcall_event::EventId;
+
+use crate::column::{COLUMNS, KEY, Kind, Value, rfc3339};
+use crate::database::{Database, Fault, Session, Unfit};
+use crate::dialect::Dialect;
+use crate::pool;
+use crate::row::{Row, pieces};
+use crate::schema::{Present, Schema, VERSIONS};
+use crate::statement::Statements;
+use crate::{Options, OptionsError, StoreErrorKind};
+
+/// How many ids one transaction forgets at most: it holds up the events that come next.
+const FORGET_MAX: u32 = 10_000;
+/// The most rows of one statement. One statement is for any number.
+const ROWS_MAX: usize = 10_000;
+/// The most bytes of one statement's values, unless a single row has more.
+const BYTES_MAX: usize = 8 << 20;
+
+/// A PostgreSQL database.
+pub(crate) struct PostgresDatabase {
+    connect: PgConnectOptions,
+    options: Options,
+    statements: Statements,
+    /// `BEGIN`, with the limits that hold inside.
+    begin: String,
+    /// Made when it is first needed: a pool belongs to a running runtime.
+    pool: Mutex<Option<PgPool>>,
+    /// The user's statement, as it was checked: each parameter is cast from text to the type that it has there.
+    users: Mutex<Option<String>>,
+}
+
+impl PostgresDatabase {
+    pub(crate) fn new(options: Options) -> Result<Self, OptionsError> {
+        let connect = PgConnectOptions::from_str(&options.url)
+            .map_err(|error| OptionsError::Url(error.into()))?
+            .application_name("upcall")
+            .disable_statement_logging();
+        let statements = Statements::new(Dialect::Postgres, options.effect.clone());
+        // In the round trip of BEGIN, and for the transaction only: so it goes through PgBouncer, too. The server gives
+        // up first, so that it gets to say why.
+        let timeout_ms = options.statement_timeout.as_millis() * 8 / 10;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = {timeout_ms}; SET LOCAL idle_in_transaction_session_timeout = {}",
+            options.statement_timeout.as_millis() * 2
+        );
+        Ok(Self { connect, options, statements, begin, pool: Mutex::default(), users: Mutex::default() })
+    }
+
+    fn pool(&self) -> PgPool {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = || pool::with_limits(PgPoolOptions::new(), &self.options).connect_lazy_with(self.connect.clone());
+        pool.get_or_insert_with(made).clone()
+    }
+
+    /// Lets the database work a statement out. A table without the right key fails here, and nothing is written.
+    async fn explain(&self, sql: &str) -> Result<(), sqlx::Error> {
+        let sql = AssertSqlSafe(format!("EXPLAIN {sql}"));
+        sqlx::query_with(sql, arrays(&[])?).fetch_all(&self.pool()).await.map(drop)
+    }
+
+    /// Has the database say which types the parameters of the user's statement have.
+    async fn parameter_types(&self, sql: String) -> Result<Vec<String>, sqlx::Error> {
+        let mut connection = self.pool().acquire().await?;
+        let statement = connection.prepare(AssertSqlSafe(sql).into_sql_str()).await?;
+        let Some(Either::Left(types)) = statement.parameters() else { return Ok(Vec::new()) };
+        let oids: Vec<_> = types.iter().filter_map(sqlx::postgres::PgTypeInfo::oid).collect();
+        drop(statement);
+        let sql =
+            "SELECT format_type(oid, NULL) FROM UNNEST($1::oid[]) WITH ORDINALITY AS type(oid, place) ORDER BY place";
+        sqlx::query_scalar(sql).bind(oids).fetch_all(&mut *connection).await
+    }
+
+    async fn check_users(&self) -> Result<(), Unfit> {
+        let Some(users) = self.statements.users() else { return Ok(()) };
+        let types = match self.parameter_types(users.sql(|number| format!("${number}"))).await {
+            Ok(types) => types,
+            Err(error) => return Err(Unfit::if_schema(self.fault(&error), error, StoreErrorKind::Statement)),
+        };
+        if types.len() != users.parameters() {
+            return Err(Unfit::parameters(users.parameters(), types.len()));
+        }
+        let sql = users.sql(|number| format!("CAST(${number}::text AS {})", types[number - 1]));
+        if let Err(error) = self.parameter_types(sql.clone()).await {
+            return Err(Unfit::if_schema(self.fault(&error), error, StoreErrorKind::Statement));
+        }
+        *self.users.lock().unwrap_or_else(PoisonError::into_inner) = Some(sql);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Database for PostgresDatabase {
+    fn name(&self) -> String {
+        let (host, port) = (self.connect.get_host(), self.connect.get_port());
+        format!("postgres://{host}:{port}/{}", self.connect.get_database().unwrap_or_default())
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Session>, sqlx::Error> {
+        let transaction = self.pool().begin_with(AssertSqlSafe(self.begin.clone())).await?;
+        let users = self.users.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Box::new(PostgresSession { transaction, statements: self.statements.clone(), users }))
+    }
+
+    async fn present(&self, schema: &Schema) -> Result<Present, sqlx::Error> {
+        let pool = self.pool();
+        let columns_of = async |table: &str| -> Result<HashSet<String>, sqlx::Error> {
+            let sql = "SELECT lower(attname::text) FROM pg_attribute WHERE attrelid = to_regclass(quote_ident($1)) AND attnum > 0 AND NOT attisdropped";
+            Ok(sqlx::query_scalar(sql).bind(table.to_owned()).fetch_all(&pool).await?.into_iter().collect())
+        };
+        let mut present = Present::default();
+        for table in &schema.tables {
+            present.columns.insert(table.name.clone(), columns_of(&table.name).await?);
+        }
+        if !columns_of(VERSIONS).await?.is_empty() {
+            let versions = AssertSqlSafe(format!("SELECT table_name, version FROM \"{VERSIONS}\""));
+            let versions: HashMap<String, i64> = sqlx::query_as(versions).fetch_all(&pool).await?.into_iter().collect();
+            present.versions = versions;
+        }
+        Ok(present)
+    }
+
+    async fn define(&self, statements: &[String]) -> Result<(), sqlx::Error> {
+        let mut transaction = self.pool().begin().await?;
+        for sql in statements {
+            sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+
+    async fn check(&self) -> Result<(), Unfit> {
+        let keys: [(_, &[&str]); 2] = [(self.statements.upsert(1), &KEY), (self.statements.keep(1), &["event_id"])];
+        for (statement, key) in keys {
+            let Some((table, sql)) = statement else { continue };
+            if let Err(error) = self.explain(&sql).await {
+                return Err(Unfit::if_schema(self.fault(&error), error, Unfit::key(table.as_str(), key)));
+            }
+        }
+        self.check_users().await
+    }
+
+    async fn forget(&self, before: i64) -> Result<bool, sqlx::Error> {
+        let sql = AssertSqlSafe(self.statements.forget_applied(FORGET_MAX));
+        let result = sqlx::query(sql).bind(before).execute(&self.pool()).await?;
+        Ok(result.rows_affected() >= u64::from(FORGET_MAX))
+    }
+
+    fn fault(&self, error: &sqlx::Error) -> Fault {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.map_or(Fault::Unavailable, |code| fault(&code))
+    }
+
+    async fn reset(&self) {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner).take();
+        pool::abandon(pool);
+    }
+
+    async fn close(&self) {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(pool) = pool {
+            pool.close().await;
+        }
+    }
+}
+
+/// What a code means (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn fault(code: &str) -> Fault {
+    match code {
+        "40001" | "40P01" | "55P03" => Fault::Conflict,
+        // The statement's timeout, or an administrator.
+        "57014" => Fault::Timeout,
+        // No permission: nothing that a row could do about.
+        "42501" => Fault::Unavailable,
+        _ => match code.get(..2) {
+            // Data, constraints, views that check, limits such as an index's, functions and triggers that raise.
+            Some("09" | "21" | "22" | "23" | "27" | "38" | "39" | "44" | "54" | "P0") => Fault::Row,
+            Some("42" | "0A") => Fault::Schema,
+            _ => Fault::Unavailable,
+        },
+    }
+}
+
+struct PostgresSession {
+    transaction: Transaction<'static, Postgres>,
+    statements: Statements,
+    users: Option<String>,
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    async fn record(&mut self, ids: &[EventId], now: i64) -> Result<HashSet<EventId>, sqlx::Error> {
+        let sql = AssertSqlSafe(self.statements.insert_applied(ids.len()));
+        let ids: Vec<&[u8]> = ids.iter().map(|id| &id.as_bytes()[..]).collect();
+        let mut values = PgArguments::default();
+        add(&mut values, ids)?;
+        add(&mut values, now)?;
+        let mut fresh = HashSet::new();
+        for found in sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await? {
+            fresh.extend(found.try_get::<&[u8], _>(0)?.try_into().map(EventId::from_bytes));
+        }
+        Ok(fresh)
+    }
+
+    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+        let Some((_, sql)) = self.statements.upsert(0) else { return Ok(()) };
+        self.insert(&sql, rows).await
+    }
+
+    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+        let Some((_, sql)) = self.statements.keep(0) else { return Ok(()) };
+        self.insert(&sql, rows).await
+    }
+
+    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error> {
+        let Some(users) = &self.users else { return Err(sqlx::Error::WorkerCrashed) };
+        let mut values = PgArguments::default();
+        for value in row.values() {
+            add(&mut values, as_text(value))?;
+        }
+        sqlx::query_with(AssertSqlSafe(users.clone()), values).execute(&mut *self.transaction).await.map(drop)
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), sqlx::Error> {
+        self.transaction.commit().await
+    }
+
+    async fn rollback(self: Box<Self>) {
+        // What matters is the first error; a transaction that can't be rolled back is dropped with its connection.
+        drop(self.transaction.rollback().await);
+    }
+}
+
+impl PostgresSession {
+    async fn insert(&mut self, sql: &str, rows: &[&Row]) -> Result<(), sqlx::Error> {
+        for piece in pieces(rows, ROWS_MAX, BYTES_MAX) {
+            let sql = AssertSqlSafe(sql.to_owned());
+            sqlx::query_with(sql, arrays(piece)?).execute(&mut *self.transaction).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows as one array for each column.
+fn arrays(rows: &[&Row]) -> Result<PgArguments, sqlx::Error> {
+    let mut values = PgArguments::default();
+    values.reserve(COLUMNS.len(), rows.iter().map(|row| row.size()).sum());
+    for (at, column) in COLUMNS.iter().enumerate() {
+        let cells = rows.iter().map(|row| &row.values()[at]);
+        match column.kind {
+            Kind::Integer => {
+                let integer = |value: &Value| if let Value::Integer(integer) = value { Some(*integer) } else { None };
+                add(&mut values, cells.map(integer).collect::<Vec<Option<i64>>>())?;
+            }
+            Kind::Time => add(&mut values, cells.map(as_text).collect::<Vec<Option<String>>>())?,
+            Kind::Text | Kind::Bucket | Kind::Object | Kind::Id | Kind::Json => {
+                let texts = cells.map(|value| if let Value::Text(text) = value { Some(text.as_ref()) } else { None });
+                add(&mut values, texts.collect::<Vec<Option<&str>>>())?;
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// A value as PostgreSQL reads it from text, whatever type is wanted.
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Integer(integer) => Some(integer.to_string()),
+        Value::Decimal(text) | Value::Text(text) => Some(text.to_string()),
+        Value::Time(time) => Some(rfc3339(*time)),
+    }
+}
+
+fn add<'v, V: Encode<'v, Postgres> + Type<Postgres>>(values: &mut PgArguments, value: V) -> Result<(), sqlx::Error> {
+    values.add(value).map_err(sqlx::Error::Encode)
+}

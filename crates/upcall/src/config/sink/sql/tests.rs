@@ -1,0 +1,58 @@
+use std::path::Path;
+
+use upcall_sink_sql::Effect;
+
+use crate::config::sink::Sink;
+use crate::config::{Config, ConfigError};
+
+fn parse(sql: &str) -> Result<Config, ConfigError> {
+    let text =
+        format!("[[route]]\nname = \"a\"\npath = \"/a\"\n[[consumer]]\nname = \"catalog\"\n[consumer.sql]\n{sql}\n");
+    Config::parse(Path::new("/etc/upcall/upcall.toml"), &text, std::iter::empty())
+}
+
+fn options(sql: &str) -> upcall_sink_sql::Options {
+    let config = parse(sql).unwrap_or_else(|error| panic!("{error}"));
+    let Sink::Sql(options) = &config.consumers[0].sink else { panic!("it is the one") };
+    options.clone()
+}
+
+#[test]
+fn servers_get_more_connections_than_a_file() {
+    for (url, connections) in
+        [("sqlite://a.db", 1), ("postgres://u:p@h/d", 4), ("mysql://h/d", 4), ("mariadb://h/d", 4)]
+    {
+        assert_eq!(options(&format!("url = \"{url}\"")).pool_max.get(), connections, "{url}");
+    }
+    assert_eq!(options("url = \"postgres://h/d\"\npool_max = 9").pool_max.get(), 9);
+}
+
+#[test]
+fn a_history_has_its_own_name_or_the_tables() {
+    let history = |keys: &str| match options(&format!("url = \"postgres://h/d\"\n{keys}")).effect {
+        Effect::Table { history, .. } => history.map(|history| history.as_str().to_owned()),
+        Effect::Statement { .. } => panic!("{keys}"),
+    };
+    assert_eq!(history(""), None);
+    assert_eq!(history("history = true\ntable = \"files\"").as_deref(), Some("files_history"));
+    assert_eq!(history("history = \"all_files\"").as_deref(), Some("all_files"));
+}
+
+#[test]
+fn every_mistake_is_reported_and_no_password_is_shown() {
+    for (keys, expected) in [
+        ("url = \"postgres://u:hunter2@h:port/d\"", "sql.url: can't be read"),
+        ("url = \"redis://u:hunter2@h\"", "sql.url: is no database that this version knows"),
+        ("url = \"mysql://h/d\"\nstatement = \"INSERT INTO t VALUES (${object})\"", "sql.applied: is missing"),
+        ("url = \"mysql://h/d\"\nstatement = \"x ${sise}\"\napplied = \"a\"", "${sise} is no field of an event"),
+        ("url = \"mysql://h/d\"\nstatement = \" ; \"\napplied = \"a\"", "sql.statement: is empty"),
+        ("url = \"mysql://h/d\"\nstatement = \"x\"\napplied = \"a\"\ntable = \"t\"", "sql.table: does not go with"),
+        ("url = \"mysql://h/d\"\nstatement = \"x\"\napplied = \"a\"\nhistory = true", "sql.history: does not go with"),
+        ("url = \"mysql://h/d\"\napplied = \"a\"", "sql.applied: goes with `statement`"),
+        ("url = \"mysql://h/d\"\nhistory = \"uploads\"", "sql.history: is the table itself"),
+        ("url = \"mysql://h/d\"\nhistory = 1", "sql.history: takes true, false or a table's name"),
+    ] {
+        let error = parse(keys).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{keys}: {error}");
+    }
+}
