@@ -10,6 +10,7 @@ pub mod http;
 pub mod nats;
 pub mod proxy;
 pub mod signer;
+pub mod sql;
 
 /// Says that a test can't run here, and why. `tests/run --ci` fails when anything was skipped.
 pub fn skip(reason: &str) {

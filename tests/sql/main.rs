@@ -1,0 +1,11 @@
+//! The SQL sink on real databases: the same tests on PostgreSQL, MariaDB and SQLite.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod events;
+mod killed;
+mod random;
+mod site;
+mod statement;
+mod table;
+mod tables;

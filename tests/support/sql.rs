@@ -1,0 +1,281 @@
+//! Real SQL servers, PostgreSQL and MariaDB, on free ports of this machine.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::executable::PATIENCE;
+
+/// How often a server may find its free port taken after all.
+const STARTS_MAX: u32 = 10;
+const POLL: Duration = Duration::from_millis(20);
+/// The user that has no rights: PostgreSQL refuses to run as root.
+const NOBODY: u32 = 65_534;
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// PostgreSQL; `UPCALL_TEST_POSTGRES` is the folder of its programs, else they are where Debian puts them.
+    Postgres,
+    /// MariaDB; `UPCALL_TEST_MARIADB` is the path of `mariadbd`, else it is where Debian puts it.
+    MariaDb,
+}
+
+impl Engine {
+    /// Says that tests with it can't run here, and skips `what`: `if engine.is_missing("the sink") { return; }`.
+    pub fn is_missing(self, what: &str) -> bool {
+        let missing = self.program().is_none();
+        if missing {
+            crate::skip(&format!("{what}: {self:?} is not installed (tests/run installs it)"));
+        }
+        missing
+    }
+
+    fn program(self) -> Option<PathBuf> {
+        let path = match self {
+            Self::Postgres => match std::env::var_os("UPCALL_TEST_POSTGRES") {
+                Some(folder) => PathBuf::from(folder).join("postgres"),
+                None => newest_postgres()?.join("postgres"),
+            },
+            Self::MariaDb => std::env::var_os("UPCALL_TEST_MARIADB").map_or("/usr/sbin/mariadbd".into(), PathBuf::from),
+        };
+        path.is_file().then_some(path)
+    }
+
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres://postgres",
+            Self::MariaDb => "mysql://root",
+        }
+    }
+}
+
+fn newest_postgres() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
+    folders.filter(|folder| folder.join("postgres").is_file()).max()
+}
+
+/// An SQL server in a process of its own, with a data folder of its own. It is stopped when this is dropped.
+pub struct SqlServer {
+    engine: Engine,
+    program: PathBuf,
+    folder: TempDir,
+    address: SocketAddr,
+    process: Mutex<Option<Child>>,
+}
+
+impl SqlServer {
+    /// Starts a server, and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`].
+    pub fn start(engine: Engine) -> Self {
+        for _ in 0..STARTS_MAX {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+            let server = Self {
+                engine,
+                program: engine.program().expect("is_missing tells beforehand"),
+                folder: tempfile::tempdir().expect("there is room for a folder"),
+                address: listener.local_addr().expect("it is bound"),
+                process: Mutex::default(),
+            };
+            server.make_data();
+            drop(listener);
+            server.launch();
+            if server.is_ready_in_time() {
+                return server;
+            }
+        }
+        panic!("{engine:?} found its port taken {STARTS_MAX} times");
+    }
+
+    /// The server that tests share that run at the same time; it is stopped with the last of them.
+    pub fn shared(engine: Engine) -> Arc<Self> {
+        static POSTGRES: Mutex<Weak<SqlServer>> = Mutex::new(Weak::new());
+        static MARIADB: Mutex<Weak<SqlServer>> = Mutex::new(Weak::new());
+        let shared = match engine {
+            Engine::Postgres => &POSTGRES,
+            Engine::MariaDb => &MARIADB,
+        };
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Self::start(engine));
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    /// Where it listens, such as for a proxy in front of it.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of one of its databases.
+    pub fn url(&self, database: &str) -> String {
+        format!("{}@{}/{database}", self.engine.scheme(), self.address)
+    }
+
+    /// The URL of the database that is always there.
+    pub fn admin_url(&self) -> String {
+        self.url(match self.engine {
+            Engine::Postgres => "postgres",
+            Engine::MariaDb => "mysql",
+        })
+    }
+
+    /// Kills the server at once (SIGKILL), if it runs.
+    pub fn kill(&self) {
+        if let Some(mut child) = self.process().take() {
+            child.kill().expect("it is ours to kill");
+            child.wait().expect("it is ours to wait for");
+        }
+    }
+
+    /// Starts a killed server again, and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not within [`PATIENCE`].
+    pub fn restart(&self) {
+        self.kill();
+        let end = Instant::now() + PATIENCE;
+        // What is left of a killed PostgreSQL keeps the next from starting for a moment.
+        loop {
+            self.launch();
+            if self.is_ready_in_time() {
+                return;
+            }
+            assert!(Instant::now() < end, "{:?} does not start again:\n{}", self.engine, self.log());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn make_data(&self) {
+        let folder = self.folder.path();
+        let mut make = match self.engine {
+            Engine::Postgres => {
+                if is_root() {
+                    std::os::unix::fs::chown(folder, Some(NOBODY), Some(NOBODY)).expect("root may");
+                }
+                let mut make = self.as_nobody(&self.program.with_file_name("initdb"));
+                make.args(["--username=postgres", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"]);
+                make.arg("-D").arg(self.data());
+                make
+            }
+            Engine::MariaDb => {
+                let mut make = Command::new("mariadb-install-db");
+                make.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]);
+                make.arg(format!("--datadir={}", self.data().display()));
+                if is_root() {
+                    make.arg("--user=root");
+                }
+                make
+            }
+        };
+        let made = make.current_dir(folder).stdin(Stdio::null()).output().expect("it is installed");
+        assert!(made.status.success(), "{make:?}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    fn launch(&self) {
+        let (folder, port) = (self.folder.path(), self.address.port());
+        let log = std::fs::File::options().append(true).create(true).open(folder.join("log"));
+        let log = log.expect("its folder is writable");
+        let mut command = match self.engine {
+            Engine::Postgres => {
+                let mut command = self.as_nobody(&self.program);
+                command.arg("-D").arg(self.data()).arg("-k").arg(folder);
+                // A killed process loses nothing of what the system has; only a power cut would.
+                command.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-c", "fsync=off"]);
+                command
+            }
+            Engine::MariaDb => {
+                let mut command = Command::new(&self.program);
+                command.args(["--no-defaults", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=64M"]);
+                command.arg(format!("--datadir={}", self.data().display())).arg(format!("--port={port}"));
+                command.arg(format!("--socket={}", folder.join("socket").display()));
+                command.arg(format!("--pid-file={}", folder.join("pid").display()));
+                if is_root() {
+                    command.arg("--user=root");
+                }
+                command
+            }
+        };
+        let command = command.current_dir(folder).stdin(Stdio::null());
+        let command = command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
+        *self.process() = Some(command.spawn().expect("the server starts"));
+    }
+
+    /// Waits until the server answers; false if it ended instead.
+    fn is_ready_in_time(&self) -> bool {
+        let end = Instant::now() + PATIENCE;
+        while !self.answers() {
+            let ended = self.process().as_mut().is_none_or(|child| child.try_wait().expect("it is ours").is_some());
+            if ended {
+                return false;
+            }
+            assert!(Instant::now() < end, "{:?} is not ready in time:\n{}", self.engine, self.log());
+            std::thread::sleep(POLL);
+        }
+        true
+    }
+
+    fn answers(&self) -> bool {
+        let port = self.address.port().to_string();
+        let mut ask = match self.engine {
+            Engine::Postgres => {
+                let mut ask = Command::new(self.program.with_file_name("pg_isready"));
+                ask.args(["-q", "-h", "127.0.0.1", "-p", &port]);
+                ask
+            }
+            Engine::MariaDb => {
+                let mut ask = Command::new("mariadb-admin");
+                ask.args(["--no-defaults", "--user=root", "--host=127.0.0.1", "--port", &port, "--silent", "ping"]);
+                ask
+            }
+        };
+        ask.stdout(Stdio::null()).stderr(Stdio::null()).status().expect("it comes with the server").success()
+    }
+
+    fn as_nobody(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for SqlServer {
+    fn drop(&mut self) {
+        let Some(mut child) = self.process().take() else { return };
+        // PostgreSQL's processes end with it, and its shared memory goes. It may have ended by itself.
+        let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
+        if self.engine == Engine::MariaDb {
+            let _ = child.kill();
+        }
+        let _ = child.wait();
+    }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
