@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod conformance;
 mod events;
 mod killed;
+mod link;
 mod random;
 mod site;
 mod statement;
