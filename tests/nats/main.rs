@@ -11,3 +11,4 @@ mod permissions;
 mod relay;
 mod rollback;
 mod service;
+mod stuck;

@@ -192,7 +192,10 @@ async fn delete(bus: &NatsBus, name: &str, number: u64) -> Result<bool, Source> 
         Ok(deleted) => Ok(deleted),
         Err(error) => match error.kind() {
             DeleteMessageErrorKind::JetStream(error)
-                if [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::NO_MESSAGE_FOUND].contains(&error.error_code()) =>
+                if [ErrorCode::SEQUENCE_NOT_FOUND, ErrorCode::NO_MESSAGE_FOUND].contains(&error.error_code())
+                    // What the server says of one that was deleted before; other failures have this code, too.
+                    || error.error_code() == ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+                        && error.to_string().contains("no message found") =>
             {
                 Ok(false)
             }

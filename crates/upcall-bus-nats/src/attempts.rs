@@ -18,7 +18,8 @@ impl Session {
         let stream = self.bus.shared.context.get_stream_no_info(format!("KV_{}", self.bus.names().attempts())).await?;
         // Asked of the leader: another replica may not have heard of the last attempt yet.
         match timeout(REQUEST_TIME, stream.get_last_raw_message_by_subject(&subject)).await? {
-            Ok(message) => Ok(str::from_utf8(&message.payload)?.parse().unwrap_or(0)),
+            // What is no number somebody else has put there.
+            Ok(message) => Ok(str::from_utf8(&message.payload).ok().and_then(|count| count.parse().ok()).unwrap_or(0)),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
             Err(error) => Err(error.into()),
         }

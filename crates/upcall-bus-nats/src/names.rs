@@ -33,6 +33,8 @@ pub mod header {
     pub const REASON: &str = "Upcall-Reason";
     /// How many attempts there were.
     pub const ATTEMPTS: &str = "Upcall-Attempts";
+    /// That the payload is not here, but in the stream of uploads, where the sequence says.
+    pub const REFERENCE: &str = "Upcall-Reference";
     /// When it was given up (RFC 3339).
     pub const DIED_AT: &str = "Upcall-Died-At";
 }

@@ -16,6 +16,9 @@ use crate::NatsBus;
 /// How long to wait before an id is offered again that another publisher is just storing.
 const CONFLICT_WAIT: Duration = Duration::from_millis(5);
 
+/// What is left free of the largest message that the server takes: a dead letter has headers beside the event's.
+const LETTER_ROOM: usize = 8 << 10;
+
 #[async_trait]
 impl Publisher for NatsBus {
     async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
@@ -45,7 +48,9 @@ impl NatsBus {
 
     async fn publish_once(&self, message: &Message) -> Result<Receipt, PublishError> {
         loop {
-            let outgoing = outgoing(message.event.id.to_string(), message.event.to_binary(), self.names().uploads());
+            let event = message.event.to_binary();
+            self.leave_room(&event)?;
+            let outgoing = outgoing(message.event.id.to_string(), event, self.names().uploads());
             let sent = self.shared.context.send_publish(message.subject.as_str().to_owned(), outgoing).await;
             let error = match sent {
                 Ok(ack) => match ack.await {
@@ -61,6 +66,17 @@ impl NatsBus {
             // Whether it was stored is known in a moment.
             sleep(CONFLICT_WAIT).await;
         }
+    }
+
+    /// Refuses an event of which the server would take no dead letter, nor take it a second time.
+    fn leave_room(&self, event: &BinaryEvent) -> Result<(), PublishError> {
+        let headers: usize = event.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let (size, max) = (headers + event.data.len(), self.client().max_payload());
+        if size + LETTER_ROOM.min(max / 8) <= max {
+            return Ok(());
+        }
+        let source = format!("the event takes {size} bytes, and with its dead letter's headers more than {max}");
+        Err(PublishError { kind: PublishErrorKind::Rejected, source: Some(source.into()) })
     }
 
     pub(crate) fn unreachable(&self) -> PublishError {

@@ -121,7 +121,13 @@ impl NatsSubscription {
     /// The message stays in its place until there is no more waiting.
     async fn prepare(&mut self) -> Result<Option<Delivery>, Source> {
         let Some((lane, message)) = self.waiting.front() else { return Ok(None) };
-        let info = message.info()?;
+        let info = message.info().ok().filter(|info| info.consumer == self.spec.name.as_str());
+        let Some(info) = info else {
+            // Anybody who may publish to our inbox can send such a thing. Nobody waits for an answer to it.
+            warn!(consumer = %self.spec.name, subject = %message.subject, "passed over: no stream has sent it");
+            self.waiting.pop_front();
+            return Ok(None);
+        };
         let key = key(*lane, &info);
         let arrived = match arrived(key, message) {
             Ok(mut arrived) => {

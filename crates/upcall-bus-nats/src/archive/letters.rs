@@ -1,10 +1,10 @@
 //! Dead letters, at rest.
 
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use tracing::debug;
+use tracing::{debug, warn};
 use upcall_bus::{DeadLetter, Source, StoredEvent};
 
-use super::{at, delete, scan};
+use super::{Which, at, delete, read, scan};
 use crate::NatsBus;
 use crate::connection::text;
 use crate::dead::place;
@@ -13,7 +13,12 @@ use crate::publish::{event_headers, read_event};
 
 /// Reads up to `max` letters after a number.
 pub(super) async fn after(bus: &NatsBus, after: u64, max: usize) -> Result<Vec<DeadLetter>, Source> {
-    scan(bus, &bus.names().dead(), after, max, letter).await
+    let found = scan(bus, &bus.names().dead(), after, max, Found::of).await?;
+    let mut letters = Vec::with_capacity(found.len());
+    for found in found {
+        letters.extend(found.resolve(bus).await?);
+    }
+    Ok(letters)
 }
 
 /// Gives a letter's event to its consumer, then forgets the letter.
@@ -23,8 +28,7 @@ pub(super) async fn retry(bus: &NatsBus, number: u64) -> Result<bool, Source> {
     let id = format!("dead:{number}:{}", letter.stored.event.id);
     let message = again(bus, &letter.stored, &id);
     bus.shared.context.send_publish(redelivery_subject(&letter.consumer), message).await?.await?;
-    delete(bus, &bus.names().dead(), number).await?;
-    Ok(true)
+    delete(bus, &bus.names().dead(), number).await
 }
 
 /// Forgets a letter.
@@ -46,8 +50,55 @@ pub(super) fn again(bus: &NatsBus, stored: &StoredEvent, id: &str) -> PublishMes
 }
 
 async fn find(bus: &NatsBus, number: u64) -> Result<Option<DeadLetter>, Source> {
-    Ok(at(bus, &bus.names().dead(), number).await?.as_ref().and_then(letter))
+    match at(bus, &bus.names().dead(), number).await?.as_ref().and_then(Found::of) {
+        Some(found) => found.resolve(bus).await,
+        None => Ok(None),
+    }
 }
+
+/// A dead letter as its stream has it.
+enum Found {
+    Whole(Box<DeadLetter>),
+    /// Its event was too large to go with it.
+    Reference(StreamMessage),
+}
+
+impl Found {
+    fn of(message: &StreamMessage) -> Option<Self> {
+        match text(&message.headers, header::REFERENCE) {
+            Some(_) => Some(Self::Reference(message.clone())),
+            None => letter(message).map(|letter| Self::Whole(Box::new(letter))),
+        }
+    }
+
+    /// Gets the event where it is elsewhere; `None` if it is gone.
+    async fn resolve(self, bus: &NatsBus) -> Result<Option<DeadLetter>, Source> {
+        let mut message = match self {
+            Self::Whole(letter) => return Ok(Some(*letter)),
+            Self::Reference(message) => message,
+        };
+        let name = bus.names().uploads();
+        let sequence = text(&message.headers, header::SEQUENCE).and_then(|sequence| sequence.parse().ok()).unwrap_or(0);
+        let original = match sequence {
+            0 => None,
+            sequence => read(&bus.reach(name).await?, name, Which::At(sequence)).await?,
+        };
+        // A stream that was made anew has another event there.
+        let is_same = |original: &StreamMessage| text(&original.headers, EVENT_ID) == text(&message.headers, EVENT_ID);
+        let Some(original) = original.filter(is_same) else {
+            warn!(
+                number = message.sequence,
+                sequence, "passed over: the dead letter's event is no longer in the stream"
+            );
+            return Ok(None);
+        };
+        message.payload = original.payload;
+        Ok(letter(&message))
+    }
+}
+
+/// The header with an event's id, by which CloudEvents has it.
+const EVENT_ID: &str = "ce-id";
 
 fn letter(message: &StreamMessage) -> Option<DeadLetter> {
     parse(message)
