@@ -4,17 +4,21 @@
 //! in `docs/reference/upload-completed.schema.json` is generated from these types.
 
 mod cloudevents;
+mod condition;
 mod escape;
 mod event;
 mod field;
+mod glob;
 mod id;
 mod schema;
 mod subject;
 mod template;
 
 pub use cloudevents::{BinaryEvent, EVENT_TYPE, MalformedEvent, SPEC_VERSION};
+pub use condition::{Condition, Impossible};
 pub use event::{BucketSource, Event, Image, Origin, Proof, UploadCompleted};
 pub use field::{Field, Known, UnknownField};
+pub use glob::{Glob, InvalidGlob};
 pub use id::{EventId, InvalidEventId};
 pub use schema::json_schema;
 pub use subject::{

@@ -2,6 +2,7 @@
 //!
 //! The grammar is that of NATS: tokens between dots, `*` for one token and a final `>` for one or more.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -150,6 +151,32 @@ impl SubjectTemplate {
     #[must_use]
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// Tells whether any subject of this template can be one that a filter selects, given the only values that some of
+    /// the fields can have.
+    #[must_use]
+    pub fn may_match<'v>(
+        &self,
+        filter: &SubjectFilter,
+        values: impl Fn(&Field) -> Option<&'v BTreeSet<String>>,
+    ) -> bool {
+        let mut tokens = self.tokens.iter();
+        for wanted in filter.0.split('.') {
+            let fits = match (wanted, tokens.next()) {
+                (_, None) => false,
+                (">", Some(_)) => return true,
+                ("*", Some(_)) => true,
+                (wanted, Some(Token::Literal(literal))) => wanted == literal,
+                (wanted, Some(Token::Field(field))) => {
+                    values(field).is_none_or(|values| values.iter().any(|value| escape_token(value) == wanted))
+                }
+            };
+            if !fits {
+                return false;
+            }
+        }
+        tokens.next().is_none()
     }
 
     /// Makes the event's subject. Whatever the event holds, the subject has as many tokens as the template.
@@ -360,6 +387,20 @@ mod tests {
         assert!(fill("upcall.uploads.${bucket}.${object}").is_ok());
         assert_eq!(fill("a.${object}.${operation}"), Err(SubjectTooLong { bytes: 2 + 2 * 3 * 1023 + 1 }));
         assert!(matches!("a".repeat(SUBJECT_BYTES_MAX + 1).parse::<Subject>(), Err(InvalidSubject::TooLong(_))));
+    }
+
+    #[test]
+    fn a_template_may_match_a_filter_unless_a_token_forbids_it() {
+        let template: SubjectTemplate = "uploads.${bucket}.${operation}".parse().unwrap();
+        let buckets: BTreeSet<String> = ["a.b".to_owned()].into();
+        let values = |field: &Field| (field.to_string() == "bucket").then_some(&buckets);
+        let may = |filter: &str| template.may_match(&filter.parse().unwrap(), values);
+        for filter in [">", "uploads.>", "uploads.a%2Eb.>", "uploads.a%2Eb.PutObject", "*.*.*", "uploads.*.x"] {
+            assert!(may(filter), "{filter}");
+        }
+        for filter in ["uploads", "uploads.a.>", "other.>", "uploads.*", "*.*.*.>", "uploads.a%2Eb.x.y"] {
+            assert!(!may(filter), "{filter}");
+        }
     }
 
     #[test]
