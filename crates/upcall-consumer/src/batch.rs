@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use upcall_bus::{Delivery, Settlement};
 
-use crate::settle::{decide, hand_back_all, is_last, settle_all};
+use crate::settle::{decide, hand_back_all, is_last, settle_all, skip_all};
 use crate::{Item, Options, Sink, Source, Stats, Verdict, backoff};
 
 /// What every batch of a consumer shares.
@@ -53,6 +53,17 @@ impl Work {
     /// Gives deliveries back to the bus, uncounted.
     pub(crate) async fn hand_back(&self, deliveries: Vec<Delivery>) {
         hand_back_all(deliveries, self.name(), &self.stats).await;
+    }
+
+    /// Settles what the condition leaves out, and gives the rest.
+    pub(crate) async fn select(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+        let condition = &self.options.condition;
+        if condition.is_always() {
+            return deliveries;
+        }
+        let (wanted, others) = deliveries.into_iter().partition(|delivery| condition.matches(delivery.event()));
+        skip_all(others, self.name(), &self.stats).await;
+        wanted
     }
 
     /// One call of the sink. The error is a failure of the whole batch.

@@ -142,7 +142,8 @@ impl Run {
                 Some(joined) = self.batches.join_next_with_id() => self.finished(joined),
                 pulled = subscription.next(batch_max), if room && bus_wait.is_none() => match pulled {
                     Ok(deliveries) => {
-                        self.waiting.extend(deliveries);
+                        let wanted = self.work.select(deliveries).await;
+                        self.waiting.extend(wanted);
                         self.lingering = self.lingering.or_else(|| (!self.waiting.is_empty()).then(Instant::now));
                         self.bus_answered();
                     }

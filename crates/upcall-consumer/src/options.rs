@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use upcall_bus::ConsumerSpec;
+use upcall_event::Condition;
 
 use crate::Backoff;
 
@@ -12,6 +13,8 @@ use crate::Backoff;
 pub struct Options {
     /// What to read.
     pub spec: ConsumerSpec,
+    /// Which of those events the sink is handed; the others count as done.
+    pub condition: Condition,
     /// The most events that the sink is handed at once.
     pub batch_max: NonZeroUsize,
     /// The most batches that are under way at once.
@@ -39,6 +42,7 @@ impl Options {
         const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(2).expect("it is not zero");
         Self {
             spec,
+            condition: Condition::default(),
             batch_max: BATCH_MAX,
             concurrency: CONCURRENCY,
             linger: Duration::ZERO,

@@ -42,7 +42,14 @@ pub(crate) fn is_last(attempt: u32, options: &Options) -> bool {
 
 /// Makes settlements known to the bus, all at once, so that the bus can write them together.
 pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) {
-    join_all(deliveries.into_iter().map(|(delivery, settlement)| settle(delivery, settlement, consumer, stats))).await;
+    let settle = |(delivery, settlement)| settle(delivery, settlement, Count::Done, consumer, stats);
+    join_all(deliveries.into_iter().map(settle)).await;
+}
+
+/// Settles deliveries that the sink is not to see, as done.
+pub(crate) async fn skip_all(deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) {
+    let skip = |delivery| settle(delivery, Settlement::Ack, Count::Skipped, consumer, stats);
+    join_all(deliveries.into_iter().map(skip)).await;
 }
 
 /// Gives deliveries back to the bus, uncounted.
@@ -51,7 +58,7 @@ pub(crate) async fn hand_back_all(deliveries: Vec<Delivery>, consumer: &str, sta
     settle_all(settled, consumer, stats).await;
 }
 
-async fn settle(mut delivery: Delivery, settlement: Settlement, consumer: &str, stats: &Stats) {
+async fn settle(mut delivery: Delivery, settlement: Settlement, acked_as: Count, consumer: &str, stats: &Stats) {
     let (event, attempt, started) = (delivery.event().id, delivery.attempt(), Instant::now());
     let mut failures = 0;
     while let Err((unsettled, error)) = delivery.settle(settlement.clone()).await {
@@ -65,7 +72,7 @@ async fn settle(mut delivery: Delivery, settlement: Settlement, consumer: &str, 
         sleep(SETTLE_BACKOFF.draw(failures)).await;
     }
     match settlement {
-        Settlement::Ack => stats.count(Count::Done, 1),
+        Settlement::Ack => stats.count(acked_as, 1),
         Settlement::HandBack => stats.count(Count::HandedBack, 1),
         Settlement::Retry { reason, .. } => {
             stats.failed(&reason);

@@ -11,6 +11,7 @@ pub struct Stats(Arc<Inner>);
 struct Inner {
     delivered: AtomicU64,
     done: AtomicU64,
+    skipped: AtomicU64,
     retried: AtomicU64,
     dead: AtomicU64,
     handed_back: AtomicU64,
@@ -27,6 +28,8 @@ pub struct Snapshot {
     pub delivered: u64,
     /// Events settled as done.
     pub done: u64,
+    /// Events settled as done without the sink: the condition leaves them out.
+    pub skipped: u64,
     /// Events settled as failed, to be tried again.
     pub retried: u64,
     /// Events settled as dead letters.
@@ -89,6 +92,7 @@ impl Stats {
         Snapshot {
             delivered: read(&inner.delivered),
             done: read(&inner.done),
+            skipped: read(&inner.skipped),
             retried: read(&inner.retried),
             dead: read(&inner.dead),
             handed_back: read(&inner.handed_back),
@@ -123,6 +127,7 @@ impl Stats {
         let inner = &*self.0;
         let counter = match what {
             Count::Done => &inner.done,
+            Count::Skipped => &inner.skipped,
             Count::Retried => &inner.retried,
             Count::Dead => &inner.dead,
             Count::HandedBack => &inner.handed_back,
@@ -143,6 +148,7 @@ impl Stats {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Count {
     Done,
+    Skipped,
     Retried,
     Dead,
     HandedBack,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
 use upcall_bus::SubscribeErrorKind;
+use upcall_event::Condition;
 
 use crate::{Options, State, Verdict};
 use bus::TestBus;
@@ -214,6 +215,21 @@ fn a_poisonous_event_dies_alone() {
             });
         });
     }
+}
+
+#[test]
+fn an_event_that_the_condition_leaves_out_is_done_and_never_seen() {
+    in_virtual_time(async {
+        let bus = TestBus::default();
+        (0..100).for_each(|number| bus.push(message(number, if number % 10 == 0 { "a/yes" } else { "no" })));
+        let condition = Condition { object: Some(vec!["a/*".parse().unwrap()]), ..Condition::default() };
+        let world = World::start(&bus, ScriptedSink::default(), Options { condition, ..options(5, 2, 1) });
+        world.until_settled().await;
+        let seen = world.stats.snapshot();
+        assert_eq!((seen.delivered, seen.done, seen.skipped, seen.dead), (10, 10, 90, 0));
+        let log = world.sink.log.lock().unwrap();
+        assert!(log.batches.iter().flatten().all(|event| (0..10).any(|number| *event == id(number * 10))));
+    });
 }
 
 #[test]

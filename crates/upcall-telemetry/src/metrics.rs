@@ -72,7 +72,7 @@ pub struct ConsumerLabels {
 pub struct DeliveryLabels {
     /// The consumer's name.
     pub consumer: String,
-    /// `done`, `retried`, `dead` or `handed_back`.
+    /// `done`, `skipped` (the condition leaves it out), `retried`, `dead` or `handed_back`.
     pub outcome: &'static str,
 }
 

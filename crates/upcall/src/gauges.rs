@@ -60,6 +60,7 @@ pub(crate) fn of_consumer(metrics: &Metrics, name: &str, stats: Stats) {
         let numbers = stats.snapshot();
         for (outcome, count) in [
             ("done", numbers.done),
+            ("skipped", numbers.skipped),
             ("retried", numbers.retried),
             ("dead", numbers.dead),
             ("handed_back", numbers.handed_back),
