@@ -1,0 +1,183 @@
+//! One run of the program: started, fed, listened to, ended in time, and nothing of it left.
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{FusedFuture, FutureExt};
+use rustix::fs::{Access, access};
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::time::timeout;
+use upcall_consumer::Item;
+
+use crate::Options;
+use crate::tail::Tail;
+
+/// What a program gets of this process's environment. Not more: there may be secrets in it.
+const ENV_COMMON: [&str; 8] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE"];
+/// How long what a program said is waited for when it has ended: a process that left its group may hold the pipe.
+const REST_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Why the program can't be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfit {
+    /// There is no such file.
+    #[error("the program {0} is not there")]
+    Missing(PathBuf),
+    /// There is no such name in `PATH`.
+    #[error("no program {0} is in PATH; write its path, with a slash in it")]
+    NotInPath(PathBuf),
+    /// It is there and may not be run.
+    #[error("the program {0} may not be run by this user: it needs `chmod +x`, and to be no folder")]
+    NotExecutable(PathBuf),
+    /// There is no such folder to run in.
+    #[error("the folder {0} to run in is not there")]
+    NoFolder(PathBuf),
+}
+
+/// How a run ended.
+pub(crate) enum End {
+    /// By itself.
+    Exited(ExitStatus),
+    /// It took too long, and was made to.
+    TimedOut,
+}
+
+/// Looks whether the program is there and may be run.
+pub(crate) fn check(options: &Options) -> Result<(), Unfit> {
+    if let Some(folder) = options.folder.as_deref().filter(|folder| !folder.is_dir()) {
+        return Err(Unfit::NoFolder(folder.to_owned()));
+    }
+    let program = &options.program;
+    if program.components().count() == 1 && !program.is_absolute() {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).any(|folder| may_be_run(&folder.join(program)));
+        return if found { Ok(()) } else { Err(Unfit::NotInPath(program.clone())) };
+    }
+    match program {
+        program if may_be_run(program) => Ok(()),
+        program if program.exists() => Err(Unfit::NotExecutable(program.clone())),
+        program => Err(Unfit::Missing(program.clone())),
+    }
+}
+
+fn may_be_run(program: &Path) -> bool {
+    program.is_file() && access(program, Access::EXEC_OK).is_ok()
+}
+
+/// Runs the program for one event. Tells how it ended, and the last of what it said.
+///
+/// # Errors
+/// When it can't be started.
+///
+/// # Cancel safety
+/// Dropping the future kills the program and all that it has started.
+pub(crate) async fn run(options: &Options, item: &Item<'_>) -> io::Result<(End, String)> {
+    let mut child = command(options, item).spawn()?;
+    let group = Group::of(&child);
+    let tail = Mutex::new(Tail::default());
+    let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+    let mut line = item.event.to_structured();
+    line.push(b'\n');
+    let talk = async { tokio::join!(feed(stdin, &line), listen(stderr, &tail)) };
+    let mut talk = pin!(talk.fuse());
+
+    let end = match beside(timeout(options.timeout, child.wait()), &mut talk).await {
+        Ok(status) => End::Exited(status?),
+        Err(_) => {
+            group.signal(Signal::TERM);
+            if beside(timeout(options.kill_after, child.wait()), &mut talk).await.is_err() {
+                group.signal(Signal::KILL);
+                child.wait().await?;
+            }
+            End::TimedOut
+        }
+    };
+    // What it has left behind would go on without a limit.
+    drop(group);
+    if !talk.is_terminated() {
+        let _ = timeout(REST_TIMEOUT, talk).await;
+    }
+    let said = tail.lock().unwrap_or_else(PoisonError::into_inner).text();
+    Ok((end, said))
+}
+
+fn command(options: &Options, item: &Item<'_>) -> Command {
+    let mut command = Command::new(&options.program);
+    command.args(&options.args).env_clear();
+    let passed = ENV_COMMON.into_iter().chain(options.env_from.iter().map(String::as_str));
+    command.envs(passed.filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(&options.env);
+    let upload = &item.event.data;
+    command
+        .env("UPCALL_EVENT_ID", item.event.id.to_string())
+        .env("UPCALL_EVENT_SUBJECT", item.subject.as_str())
+        .env("UPCALL_EVENT_SEQUENCE", item.sequence.to_string())
+        .env("UPCALL_EVENT_ATTEMPT", item.attempt.to_string());
+    for (name, value) in [("UPCALL_EVENT_BUCKET", &upload.bucket), ("UPCALL_EVENT_OBJECT", &upload.object)] {
+        // No variable can hold a zero byte; the JSON has it.
+        if !value.contains('\0') {
+            command.env(name, value);
+        }
+    }
+    if let Some(folder) = &options.folder {
+        command.current_dir(folder);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+    command
+}
+
+/// Writes the event. A program that does not read it, or not all of it, is free to.
+async fn feed(stdin: Option<ChildStdin>, line: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        let _ = stdin.write_all(line).await;
+    }
+}
+
+async fn listen(stderr: Option<ChildStderr>, tail: &Mutex<Tail>) {
+    let Some(mut stderr) = stderr else { return };
+    let mut buffer = vec![0; 8192];
+    while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+        tail.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..read]);
+    }
+}
+
+/// Waits for something while something else goes on beside it.
+async fn beside<T>(awaited: impl Future<Output = T>, other: &mut (impl FusedFuture + Unpin)) -> T {
+    let mut awaited = pin!(awaited);
+    loop {
+        tokio::select! {
+            biased;
+            value = &mut awaited => return value,
+            _ = &mut *other, if !other.is_terminated() => {}
+        }
+    }
+}
+
+/// The program and all that it has started, unless that left on purpose. Killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.0 {
+            // A group that is gone has done what was wanted of it.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
