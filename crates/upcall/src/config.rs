@@ -4,6 +4,7 @@
 //! is bound, opened or written before there is none.
 
 mod bus;
+mod condition;
 mod consumer;
 mod gateway;
 mod keys;
@@ -134,6 +135,10 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     report_repetitions(reader, "consumer", &sections);
     let consumers: Vec<_> = sections.into_iter().map(|section| consumer::read(section, bus.events_kept())).collect();
     report_routes(reader, &routes);
+    // On NATS there may be other gateways, whose routes are not in this file.
+    if bus.nats.is_none() {
+        condition::report_unproduced(reader, &routes, &consumers);
+    }
     report_requests(reader, &routes, bus.nats.is_some());
     report_concurrency(reader, &routes, gateway.limits.connections_max);
     if let Some(nats) = &mut bus.nats {

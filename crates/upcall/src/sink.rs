@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use upcall_sink_command::CommandSink;
 use upcall_sink_notify::NotifySink;
 use upcall_sink_sql::SqlSink;
 use upcall_sink_webhook::WebhookSink;
@@ -14,5 +15,6 @@ pub(crate) fn build(sink: Sink) -> anyhow::Result<Arc<dyn upcall_consumer::Sink>
         Sink::Sql(options) => Arc::new(SqlSink::new(options)?),
         Sink::Webhook(options) => Arc::new(WebhookSink::new(*options)?),
         Sink::Notify(options) => Arc::new(NotifySink::new(*options)?),
+        Sink::Command(options) => Arc::new(CommandSink::new(options)),
     })
 }

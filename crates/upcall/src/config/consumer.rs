@@ -10,6 +10,7 @@ use upcall_event::SubjectFilter;
 
 use crate::bus::RELAY;
 
+use super::condition;
 use super::reader::{Section, kind_of};
 use super::setting::{Count, Setting};
 use super::sink::Sink;
@@ -86,6 +87,12 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
         section.mistake("name", "is taken by the relay from the journal to NATS; choose another");
     }
     let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
+    let condition = section.optional_section(
+        "where",
+        "What the events have to be like, beside their subject. All that is named has to hold; a field that an event does \
+         not have is never what was asked for. The other events count as done, and cost no attempt.",
+    );
+    let condition = condition.map(condition::read).unwrap_or_default();
     let start = section.or(
         "start",
         "oldest",
@@ -95,7 +102,7 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
         "batch_max",
         500,
         "The most events that are handed over at once. A webhook has smaller batches, by its `concurrency`; a message to \
-         people is a batch by itself, unless there is a `digest`.",
+         people is a batch by itself, unless there is a `digest`; so is a program's event.",
     );
     let concurrency = section.or(
         "concurrency",
@@ -124,6 +131,7 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     let spec = ConsumerSpec { name: name?, filter, start };
     let defaults = upcall_consumer::Options::new(spec);
     let mut options = upcall_consumer::Options {
+        condition,
         batch_max: size(batch_max),
         concurrency: size(concurrency),
         attempts_max: NonZeroU32::new(Count::get(attempts_max)),

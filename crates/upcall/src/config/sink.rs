@@ -1,5 +1,6 @@
 //! What a consumer does with events: one table of `[[consumer]]`, named like the sink.
 
+mod command;
 mod notify;
 mod sql;
 mod webhook;
@@ -15,6 +16,7 @@ pub(crate) enum Sink {
     Sql(upcall_sink_sql::Options),
     Webhook(Box<upcall_sink_webhook::Options>),
     Notify(Box<upcall_sink_notify::Options>),
+    Command(upcall_sink_command::Options),
 }
 
 impl Sink {
@@ -31,6 +33,9 @@ impl Sink {
             section
                 .optional_section("notify", "Tells people, by mail or in a chat.")
                 .map(|notify| notify::read(notify).map(Box::new).map(Self::Notify)),
+            section
+                .optional_section("command", "Runs a program with each event.")
+                .map(|command| command::read(command).map(Self::Command)),
         ];
         let named: Vec<Option<Self>> = sinks.into_iter().flatten().collect();
         match <[_; 1]>::try_from(named) {
@@ -52,7 +57,7 @@ impl Sink {
     pub(super) fn check(&self, section: &Section<'_>, deliver_timeout: Duration, events_kept: Option<Duration>) {
         match self {
             Self::Sql(options) => sql::check(options, section, deliver_timeout, events_kept),
-            Self::Webhook(_) | Self::Notify(_) => {}
+            Self::Webhook(_) | Self::Notify(_) | Self::Command(_) => {}
         }
     }
 
@@ -68,6 +73,7 @@ impl Sink {
             Self::Sql(_) => {}
             Self::Webhook(options) => webhook::fit(options, section, given, events_kept, consumer),
             Self::Notify(options) => notify::fit(options, section, given, consumer),
+            Self::Command(options) => command::fit(options, section, given, consumer),
         }
     }
 }

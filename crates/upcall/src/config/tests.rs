@@ -122,6 +122,9 @@ fn the_reference_lists_every_key() {
     }
     // All services at once are a mistake, and are read nevertheless.
     let names = ["slack", "teams", "discord", "dingtalk", "feishu", "wecom", "mail", "json", "digest"];
+    let command: Table =
+        "name = \"thumbnails\"\ncommand = { program = \"./thumbnail\" }\nwhere = { size = {} }".parse().unwrap();
+    document["consumer"].as_array_mut().unwrap().push(command.into());
     let notify: String = names.iter().map(|name| format!("notify.{name} = {{}}\n")).collect();
     let notify: Table = format!("name = \"people\"\n{notify}").parse().unwrap();
     document["consumer"].as_array_mut().unwrap().push(notify.into());
@@ -229,4 +232,60 @@ fn the_stream_captures_the_subjects_of_every_route_once() {
     assert_eq!(captured(&["up.photos", "up.photos.${bucket}"]), ["up.photos", "up.photos.>"]);
     assert_eq!(captured(&["up.photos", "up.photos-raw.${bucket}"]), ["up.photos", "up.photos-raw.>"]);
     assert_eq!(captured(&["up.${bucket}", "up.photos.${bucket}", "up.x"]), ["up.>"]);
+}
+
+/// What is said of a configuration with one route, of one bucket, and a consumer with these keys.
+fn complaint_of_consumer(keys: &str) -> Option<String> {
+    let text = format!(
+        "[[route]]\nname = \"avatars\"\npath = \"/a\"\nbuckets = [\"examplebucket\"]\n[[consumer]]\nname = \"c\"\n{keys}"
+    );
+    parse(&text).err().map(|error| error.to_string())
+}
+
+#[test]
+fn a_condition_that_can_never_match_is_refused() {
+    let program = "command = { program = \"sh\" }";
+    for (keys, expected) in [
+        ("where = { bucket = [] }", "consumer[0].where.bucket: lists nothing"),
+        ("where = { vars = { user = [] } }", "consumer[0].where.vars.user: lists nothing"),
+        ("where = { size = { min = \"2KiB\", max = \"1KiB\" } }", "consumer[0].where.size: has a `min` above"),
+        ("where = { route = \"other\" }", "consumer[0].where: can never match"),
+        ("where = { bucket = \"other\" }", "consumer[0].where: can never match"),
+        ("where = { operation = \"PutObject\" }\nfilter = \"upcall.uploads.*.PostObject\"", "can never match"),
+        ("where = { size = { min = \"0B\" } }\nfilter = \"elsewhere.>\"", "can never match"),
+        ("where = { object = \"\" }", "consumer[0].where.object: has \"\""),
+        ("where = { object = 7 }", "consumer[0].where.object: takes a pattern"),
+        ("where = { size = { min = 7 } }", "consumer[0].where.size.min"),
+        ("where = { oject = \"x\" }", "did you mean `object`?"),
+    ] {
+        let complaint = complaint_of_consumer(&format!("{keys}\n{program}")).unwrap_or_default();
+        assert!(complaint.contains(expected), "{keys}: {complaint}");
+    }
+    for keys in [
+        "where = { object = [\"images/**/*.jpg\", \"*.png\"], bucket = [\"examplebucket\", \"b\"], mime_type = \"image/*\" }",
+        "where = { operation = \"PutObject\", route = \"avatars\", vars = { user = \"42\" }, size = { max = \"1MiB\" } }",
+        "where = { bucket = \"examplebucket\" }\nfilter = \"upcall.uploads.examplebucket.>\"",
+    ] {
+        assert_eq!(complaint_of_consumer(&format!("{keys}\n{program}")), None, "{keys}");
+    }
+}
+
+#[test]
+fn a_program_has_the_time_that_it_needs_and_is_found_beside_the_file() {
+    let text = "[[route]]\nname = \"a\"\npath = \"/a\"\n[[consumer]]\nname = \"c\"\ncommand = { program = \"bin/x\", timeout = \"1m\" }";
+    let config = parse(text).unwrap();
+    let [consumer] = &config.consumers[..] else { panic!("one consumer") };
+    assert_eq!(consumer.options.batch_max.get(), 1);
+    assert!(consumer.options.deliver_timeout > std::time::Duration::from_secs(65));
+    let Sink::Command(options) = &consumer.sink else { panic!("a program") };
+    assert_eq!(options.program, Path::new("/etc/upcall/bin/x"));
+    for (keys, expected) in [
+        ("command = { program = \"x\" }\ndeliver_timeout = \"10s\"", "consumer[0].deliver_timeout: is below the 26s"),
+        ("command = {}", "consumer[0].command.program: is missing"),
+        ("command = { program = \"x\", timeout = \"0s\" }", "consumer[0].command.timeout: is zero"),
+        ("command = { program = \"x\", env_from = [\"A=B\"] }", "consumer[0].command.env_from: has \"A=B\""),
+    ] {
+        let complaint = complaint_of_consumer(keys).unwrap_or_default();
+        assert!(complaint.contains(expected), "{keys}: {complaint}");
+    }
 }
