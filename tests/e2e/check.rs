@@ -73,25 +73,3 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
     let output = Command::new(executable::path()).args(["check", "-c", "nowhere.toml"]).output().unwrap();
     assert!(!output.status.success() && String::from_utf8(output.stderr).unwrap().contains("nowhere.toml"));
 }
-
-/// Each block is checked as it stands on the page, with a route, and with the variables that it names in the environment.
-#[test]
-fn every_consumer_on_the_page_about_sinks_is_valid() {
-    let page = std::fs::read_to_string(executable::workspace().join("docs/sinks.md")).unwrap();
-    let blocks: Vec<&str> = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("upcall.toml");
-        std::fs::write(&file, format!("[[route]]\nname = \"r\"\npath = \"/r\"\n\n{block}")).unwrap();
-        let mut command = Command::new(executable::path());
-        command.arg("check").arg("-c").arg(&file);
-        for rest in block.split("env = \"").skip(1) {
-            let name = rest.split('"').next().unwrap();
-            let value = if name.ends_with("URL") { "https://service.example.com/hook" } else { "hunter2" };
-            command.env(name, value);
-        }
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{block}\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-}

@@ -4,9 +4,11 @@
 
 mod answers;
 mod check;
+mod command;
 mod consume;
 mod dev;
 mod doctor;
+mod documented;
 mod full_disk;
 mod kill;
 mod operate;

@@ -1,5 +1,6 @@
 //! What operators do with a bus, on the journal and on NATS: dead letters, replay, tail, provision.
 
+mod poison;
 mod quarantine;
 mod site;
 
