@@ -71,5 +71,7 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
     let report = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && report.contains("upcall.toml") && report.contains("line 1"), "{report}");
     let output = Command::new(executable::path()).args(["check", "-c", "nowhere.toml"]).output().unwrap();
-    assert!(!output.status.success() && String::from_utf8(output.stderr).unwrap().contains("nowhere.toml"));
+    assert!(
+        !output.status.success() && String::from_utf8(output.stderr).unwrap().contains("there is no file nowhere.toml")
+    );
 }

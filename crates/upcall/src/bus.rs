@@ -18,6 +18,7 @@ use upcall_telemetry::metrics::Metrics;
 
 use crate::config::{self, Ack};
 use crate::gauges;
+use crate::words::plural;
 
 /// The name under which the relay's progress is kept in the journal.
 pub(crate) const RELAY: &str = "relay";
@@ -109,7 +110,7 @@ impl Bus {
             let health = move || match nats.fault() {
                 None => nats.remark().map_or(Health::Fine, Health::Remark),
                 Some(fault) if is_needed => Health::Unready(fault),
-                Some(fault) => Health::Remark(format!("{fault}; events are kept in the journal until then")),
+                Some(fault) => Health::Remark(format!("{fault}; until it is back, events are kept in the journal")),
             };
             checks.push(ReadyCheck::new("nats", health));
         }
@@ -183,10 +184,10 @@ impl RunningRelay {
 fn in_words(status: &RelayStatus) -> Health {
     let mut remarks = Vec::new();
     if let Some(age) = status.backlog_age {
-        remarks.push(format!("{} events to go, the oldest waits for {} s", status.backlog, age.as_secs()));
+        remarks.push(format!("{} to go, the oldest waits for {} s", plural(status.backlog, "event"), age.as_secs()));
     }
     if status.set_aside > 0 {
-        remarks.push(format!("{} events set aside, which the server refuses for good", status.set_aside));
+        remarks.push(format!("{} set aside, which the server refuses for good", plural(status.set_aside, "event")));
     }
     remarks.extend(status.fault.clone());
     if remarks.is_empty() { Health::Fine } else { Health::Remark(remarks.join("; ")) }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use upcall_bus::error_chain;
 
 use crate::command::{check, dead, dev, doctor, provision, quarantine, replay, serve, sign, tail};
 
@@ -55,7 +56,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("upcall: {error:#}");
+        eprintln!("upcall: {}", error_chain(error.as_ref()));
         ExitCode::FAILURE
     })
 }

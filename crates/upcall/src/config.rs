@@ -20,6 +20,7 @@ mod sink;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -37,6 +38,8 @@ pub(crate) use response::AnswerBy;
 pub(crate) use route::Route;
 pub(crate) use sink::Sink;
 
+use crate::words::plural;
+
 /// A valid configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -48,11 +51,28 @@ pub(crate) struct Config {
     pub(crate) log: Log,
 }
 
-/// A configuration that can't be used, with every reason.
+/// A configuration that can't be used.
 #[derive(Debug)]
-pub(crate) struct ConfigError {
-    file: PathBuf,
-    mistakes: Vec<Mistake>,
+pub(crate) enum ConfigError {
+    /// There is no such file.
+    Missing {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The file can't be read.
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file has mistakes.
+    Mistaken {
+        /// The file.
+        file: PathBuf,
+        /// Every mistake.
+        mistakes: Vec<Mistake>,
+    },
 }
 
 impl Config {
@@ -61,11 +81,9 @@ impl Config {
     /// # Errors
     /// With every mistake.
     pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            ConfigError::of(
-                file,
-                vec![Mistake { path: "the file".to_owned(), problem: format!("can't be read: {error}") }],
-            )
+        let text = std::fs::read_to_string(file).map_err(|source| match source.kind() {
+            ErrorKind::NotFound => ConfigError::Missing { file: file.to_owned() },
+            _ => ConfigError::Unreadable { file: file.to_owned(), source },
         })?;
         let variables =
             std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
@@ -87,7 +105,8 @@ impl Config {
             let (line, column) =
                 (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
             let problem = format!("is not TOML: line {line}, column {column}: {}", error.message());
-            ConfigError::of(file, vec![Mistake { path: "the file".to_owned(), problem }])
+            let mistakes = vec![Mistake { path: "the file".to_owned(), problem }];
+            ConfigError::Mistaken { file: file.to_owned(), mistakes }
         })?;
         let reader = Reader::new(file.parent().unwrap_or(Path::new("")));
         let origins = overlay::lay_over(&mut document, variables).unwrap_or_else(|mistakes| {
@@ -105,13 +124,12 @@ impl Config {
         }
         match config {
             Some(config) if mistakes.is_empty() => Ok(config),
-            _ => Err(ConfigError::of(file, mistakes)),
+            _ => Err(ConfigError::Mistaken { file: file.to_owned(), mistakes }),
         }
     }
 
     /// Says in one line what the configuration sets up.
     pub(crate) fn summary(&self) -> String {
-        let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         format!("{}, {}", plural(self.routes.len(), "route"), plural(self.consumers.len(), "consumer"))
     }
 }
@@ -227,21 +245,27 @@ fn report_repetitions(reader: &Reader, array: &str, sections: &[Section<'_>]) {
     }
 }
 
-impl ConfigError {
-    fn of(file: &Path, mistakes: Vec<Mistake>) -> Self {
-        Self { file: file.to_owned(), mistakes }
-    }
-}
-
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.mistakes.len();
-        write!(f, "{}: {count} mistake{}", self.file.display(), if count == 1 { "" } else { "s" })?;
-        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+        match self {
+            Self::Missing { file } => write!(f, "there is no file {}", file.display()),
+            Self::Unreadable { file, .. } => write!(f, "{} can't be read", file.display()),
+            Self::Mistaken { file, mistakes } => {
+                write!(f, "{}: {}", file.display(), plural(mistakes.len(), "mistake"))?;
+                mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+            }
+        }
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Missing { .. } | Self::Mistaken { .. } => None,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests;

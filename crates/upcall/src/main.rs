@@ -13,6 +13,7 @@ mod runtime;
 mod signals;
 mod sink;
 mod terminal;
+mod words;
 
 use std::process::ExitCode;
 

@@ -34,6 +34,20 @@ pub(super) struct Call<'a> {
     pub(super) stall: Duration,
 }
 
+/// Why there is no answer.
+pub(super) struct Failed {
+    /// As OSS tells it.
+    pub(super) failure: CallbackFailure,
+    /// What happened.
+    pub(super) cause: String,
+}
+
+impl Failed {
+    fn new(failure: CallbackFailure, cause: String) -> Self {
+        Self { failure, cause }
+    }
+}
+
 /// An answer whose body is still to be read.
 pub(super) struct Answer {
     pub(super) response: http::Response<Incoming>,
@@ -44,24 +58,22 @@ pub(super) struct Answer {
 impl Call<'_> {
     /// Sends the callback and judges the answer as OSS does. It has no time limit of its own.
     pub(super) async fn send(self, tls: &Tls) -> Result<Bytes, CallbackFailure> {
-        judge(self.open(tls).await?).await
+        judge(self.open(tls).await.map_err(|failed| failed.failure)?).await
     }
 
     /// Sends the callback and waits for the answer's head. It has no time limit of its own.
-    pub(super) async fn open(self, tls: &Tls) -> Result<Answer, CallbackFailure> {
+    pub(super) async fn open(self, tls: &Tls) -> Result<Answer, Failed> {
         let stream = connect(self.url.host(), self.url.port()).await?;
         if self.url.is_https() {
             let stream = tls.connect(self.url.host(), self.sni, stream).await;
-            self.exchange(stream.map_err(|_| CallbackFailure::Status(BAD_GATEWAY))?).await
+            let failed = |error| Failed::new(CallbackFailure::Status(BAD_GATEWAY), format!("TLS: {error}"));
+            self.exchange(stream.map_err(failed)?).await
         } else {
             self.exchange(stream).await
         }
     }
 
-    async fn exchange(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> Result<Answer, CallbackFailure> {
+    async fn exchange(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Answer, Failed> {
         let Self { url, headers, body, stall, .. } = self;
         let frames = stream::once(async move {
             tokio::time::sleep(stall).await;
@@ -69,7 +81,7 @@ impl Call<'_> {
         });
         let mut request = Request::post(url.target())
             .body(StreamBody::new(Box::pin(frames)))
-            .map_err(|_| CallbackFailure::NoConnection)?;
+            .map_err(|error| Failed::new(CallbackFailure::NoConnection, error.to_string()))?;
         *request.headers_mut() = headers;
 
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
@@ -99,25 +111,31 @@ async fn judge(answer: Answer) -> Result<Bytes, CallbackFailure> {
 }
 
 /// Connects to the first of a host's addresses that answers, IPv4 first: OSS calls no others.
-async fn connect(host: &str, port: u16) -> Result<TcpStream, CallbackFailure> {
-    let addresses = lookup_host((host, port)).await.map_err(|_| CallbackFailure::NoConnection)?;
+async fn connect(host: &str, port: u16) -> Result<TcpStream, Failed> {
+    let failed = |cause| Failed::new(CallbackFailure::NoConnection, cause);
+    let addresses = lookup_host((host, port)).await.map_err(|error| failed(format!("{host}: {error}")))?;
     let mut addresses: Vec<_> = addresses.collect();
     addresses.sort_by_key(std::net::SocketAddr::is_ipv6);
+    let mut causes = Vec::new();
     for address in addresses {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            // Head and body are written apart; without this the body waits for the head's acknowledgement.
-            let _ = stream.set_nodelay(true);
-            return Ok(stream);
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                // Head and body are written apart; without this the body waits for the head's acknowledgement.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => causes.push(format!("{address}: {error}")),
         }
     }
-    Err(CallbackFailure::NoConnection)
+    Err(failed(causes.join("; ")))
 }
 
-fn broken(error: &hyper::Error) -> CallbackFailure {
+fn broken(error: &hyper::Error) -> Failed {
     // hyper refuses such a length itself and tells it apart in its text only.
-    if error.is_parse() && error.to_string().contains("content-length") {
+    let failure = if error.is_parse() && error.to_string().contains("content-length") {
         CallbackFailure::LengthInvalid
     } else {
         CallbackFailure::Status(BAD_GATEWAY)
-    }
+    };
+    Failed::new(failure, error.to_string())
 }

@@ -10,7 +10,7 @@ use upcall_callback::{
 };
 
 use super::head::Head;
-use super::send::{Answer, Call};
+use super::send::{Answer, Call, Failed};
 use super::tls::Tls;
 use crate::options::{BindError, HttpsTrust};
 
@@ -42,6 +42,8 @@ pub struct Sent {
     pub body: Bytes,
     /// What OSS would have made of it.
     pub verdict: Result<(), CallbackFailure>,
+    /// What went wrong here, where OSS does not say it.
+    pub cause: Option<String>,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -73,12 +75,12 @@ impl SingleCallback<'_> {
         let begin = Instant::now();
         let answer = tokio::time::timeout(limit, Box::pin(receive(call, &tls))).await;
         let elapsed = begin.elapsed();
-        let (status, body, verdict) = match answer {
-            Ok(Ok(received)) => received,
-            Ok(Err(failure)) => (None, Bytes::new(), Err(failure)),
-            Err(_) => (None, Bytes::new(), Err(CallbackFailure::Timeout { cost: elapsed, limit })),
-        };
-        Ok(Sent { status, body, verdict, elapsed })
+        let none = |failure, cause| Sent { status: None, body: Bytes::new(), verdict: Err(failure), cause, elapsed };
+        Ok(match answer {
+            Ok(Ok((status, body, verdict))) => Sent { status: Some(status), body, verdict, cause: None, elapsed },
+            Ok(Err(Failed { failure, cause })) => none(failure, Some(cause)),
+            Err(_) => none(CallbackFailure::Timeout { cost: elapsed, limit }, None),
+        })
     }
 
     fn signature(&self) -> Result<String, TargetError> {
@@ -109,10 +111,7 @@ pub enum SendError {
     Trust(#[from] BindError),
 }
 
-async fn receive(
-    call: Call<'_>,
-    tls: &Tls,
-) -> Result<(Option<u16>, Bytes, Result<(), CallbackFailure>), CallbackFailure> {
+async fn receive(call: Call<'_>, tls: &Tls) -> Result<(u16, Bytes, Result<(), CallbackFailure>), Failed> {
     let Answer { response, _driver } = call.open(tls).await?;
     let (head, body) = response.into_parts();
     let content_length = head.headers.get(header::CONTENT_LENGTH).map(|value| value.to_str().unwrap_or_default());
@@ -120,5 +119,5 @@ async fn receive(
     let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let status = head.status.as_u16();
     let verdict = check_answer(AnswerHead { status, content_length }, &body);
-    Ok((Some(status), body, verdict))
+    Ok((status, body, verdict))
 }

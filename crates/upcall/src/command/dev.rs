@@ -3,12 +3,14 @@
 mod guide;
 mod watch;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use upcall_bus::error_chain;
 use upcall_simulator::{Handle, Options, Simulator};
 use upcall_telemetry::log::Format;
 
@@ -65,14 +67,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         let simulator = Simulator::bind(simulator_options(arguments, &data))
             .await
-            .context("the simulated OSS can't start; if its address is taken, choose another with --oss")?;
+            .context("the simulated OSS can't start")
+            .map_err(|error| advised(error, arguments))?;
         let handle = simulator.handle();
         let text = configuration(arguments, &data, &handle);
         let config = Config::parse(&data.join("upcall.toml"), &text, std::iter::empty())?;
         let shutdown = signals::shutdown()?;
-        let node = Node::build(config, Some(watch::observer())).await.context(
-            "if an address is taken, choose others with --listen and --admin; if the journal is, another folder with --data",
-        )?;
+        let built = Node::build(config, Some(watch::observer())).await;
+        let node = built.map_err(|error| advised(error, arguments))?;
         let callbacks = node.gateway().local_addr().context("the gateway listens nowhere")?;
         let addresses = (callbacks, node.gateway().admin_addr());
         println!("{}", guide::text(&handle, addresses, &arguments.data));
@@ -83,6 +85,29 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(simulator.await?)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Adds what this command's options can do about a fault.
+fn advised(error: anyhow::Error, arguments: &Arguments) -> anyhow::Error {
+    let is_taken = |source: &io::Error| source.kind() == io::ErrorKind::AddrInUse;
+    let advice = error.chain().find_map(|cause| {
+        if let Some(upcall_simulator::BindError::Listen { source, .. }) = cause.downcast_ref() {
+            return is_taken(source).then_some(
+                "choose another with --oss; beside another `upcall dev`, others with --listen, --admin and --data, too",
+            );
+        }
+        if let Some(upcall_gateway::BindError::Listen { address, source }) = cause.downcast_ref() {
+            let of_admin = *address == arguments.admin && *address != arguments.listen;
+            let advice = if of_admin { "choose another with --admin" } else { "choose another with --listen" };
+            return is_taken(source).then_some(advice);
+        }
+        let is_open = matches!(cause.downcast_ref(), Some(upcall_bus_journal::OpenError::Locked { .. }));
+        is_open.then_some("choose another folder with --data")
+    });
+    match advice {
+        Some(advice) => anyhow::anyhow!("{}; {advice}", error_chain(error.as_ref())),
+        None => error,
+    }
 }
 
 fn simulator_options(arguments: &Arguments, data: &Path) -> Options {

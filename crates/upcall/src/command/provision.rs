@@ -12,6 +12,7 @@ use upcall_bus_nats::{Difference, NatsBus, Severity};
 use super::operated;
 use crate::config::Config;
 use crate::runtime;
+use crate::words::plural;
 
 /// Make the streams and consumers on NATS, or compare them with the configuration
 ///
@@ -106,7 +107,7 @@ fn report(differences: &[Difference], stream: &str, consumers: usize) {
         println!("{severity}: {difference}");
     }
     if differences.is_empty() {
-        let consumers = format!("{consumers} consumer{}", if consumers == 1 { "" } else { "s" });
+        let consumers = plural(consumers, "consumer");
         println!("Everything is as configured: stream {stream}, those beside it, and {consumers}.");
     }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::operated;
+use crate::words::plural;
 use crate::{runtime, terminal};
 use select::{Go, Selection, report};
 
@@ -103,7 +104,7 @@ async fn drop(arguments: &Drop) -> anyhow::Result<ExitCode> {
         println!("No rejected callbacks were selected; nothing was done.");
         return Ok(status);
     }
-    let what = |count: usize| format!("{count} rejected callback{}", if count == 1 { "" } else { "s" });
+    let what = |count: usize| plural(count, "rejected callback");
     if !*yes && terminal::can_ask() && !terminal::asked(&format!("Forget {} for good?", what(numbers.len())))? {
         println!("Nothing was done.");
         return Ok(ExitCode::FAILURE);

@@ -12,6 +12,7 @@ use super::glob::Glob;
 use super::moment::Moment;
 use super::operated;
 use super::progress::Progress;
+use crate::words::plural;
 use crate::{runtime, signals};
 
 /// Give past events to one consumer again
@@ -129,13 +130,13 @@ impl<'a> Replay<'a> {
         progress.end();
         outcome.with_context(|| match dry_run {
             true => "the events could not be counted".to_owned(),
-            false => format!("{count} events were given; to go on: {}", self.command()),
+            false => format!("{}; to go on: {}", given(count), self.command()),
         })?;
         match (dry_run, count) {
-            (true, _) => println!("{count} events would be given to {consumer}."),
+            (true, _) => println!("{} would be given to {consumer}.", plural(count, "event")),
             (false, 0) => println!("0 events were given to {consumer}: the bus has none in this range."),
             (false, _) => {
-                println!("{count} events were given to {consumer}, each once under the name {name:?}.");
+                println!("{} to {consumer}, each once under the name {name:?}.", given(count));
                 println!("To give them once more, repeat this with another --name. {UNDO}");
             }
         }
@@ -182,6 +183,10 @@ impl<'a> Replay<'a> {
         }
         command
     }
+}
+
+fn given(count: u64) -> String {
+    format!("{} {} given", plural(count, "event"), if count == 1 { "was" } else { "were" })
 }
 
 /// What can't be taken back, and why it need not be.

@@ -39,10 +39,10 @@ pub(crate) struct Arguments {
     #[arg(value_name = "URL")]
     url: String,
     /// The private key to sign with, in PEM
-    #[arg(long, value_name = "FILE", default_value = "./upcall-data/oss/callback_key.pem")]
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_KEY)]
     key: PathBuf,
     /// The URL that the callback names its public key by
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9000/_simulator/callback_pub_key.pem")]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_KEY_URL)]
     key_url: String,
     /// The body; by default that of a small upload with a request id of its own
     #[arg(long, value_name = "TEXT")]
@@ -64,6 +64,10 @@ pub(crate) struct Arguments {
     print: bool,
 }
 
+/// The key of `upcall dev`, where it keeps its data unless told otherwise.
+pub(super) const DEFAULT_KEY: &str = "./upcall-data/oss/callback_key.pem";
+/// The URL by which `upcall dev` trusts it, unless it listens elsewhere.
+pub(super) const DEFAULT_KEY_URL: &str = "http://127.0.0.1:9000/_simulator/callback_pub_key.pem";
 /// How long OSS waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -112,8 +116,30 @@ fn send(callback: &SingleCallback<'_>, trust: HttpsTrust) -> anyhow::Result<Exit
         }
         Err(failure) => {
             eprintln!("OSS would tell the uploader, with status 203: {}", failure.message());
+            if let Some(cause) = &sent.cause {
+                eprintln!("What happened: {}", printable(cause));
+            }
+            if let Some(advice) = advice(callback, &sent.body) {
+                eprintln!("{advice}");
+            }
             Ok(ExitCode::FAILURE)
         }
+    }
+}
+
+/// What to do where a gateway does not know the key, going by the code of its answer.
+fn advice(callback: &SingleCallback<'_>, body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let key_url = printable(callback.key_url);
+    match answer["error"]["code"].as_str()? {
+        "key_url_forbidden" => Some(format!(
+            "The callback named its key by {key_url}, which this gateway does not trust. Name the URL that it has in \
+             [[keys.trusted]] with --key-url; `upcall dev` shows the whole command at its start."
+        )),
+        "signature_mismatch" => Some(format!(
+            "The gateway knows another key by {key_url}. Name the private key that belongs to that with --key."
+        )),
+        _ => None,
     }
 }
 

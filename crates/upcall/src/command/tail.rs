@@ -64,7 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn of_journal(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     let reader = Reader::open(folder).context(NO_JOURNAL)?;
-    let after = reader.last_sequence()?.saturating_sub(arguments.last);
+    let last = reader.last_sequence()?;
+    tell_of_none(arguments, last);
+    let after = last.saturating_sub(arguments.last);
     let mut tail = Tail::new(reader, after, arguments.filter.clone());
     loop {
         let events = tail.next(PAGE, if arguments.no_follow { Duration::ZERO } else { WAIT })?;
@@ -76,7 +78,9 @@ fn of_journal(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
 }
 
 async fn of_nats(arguments: &Arguments, bus: &NatsBus) -> anyhow::Result<()> {
-    let mut after = bus.last_sequence().await?.saturating_sub(arguments.last);
+    let last = bus.last_sequence().await?;
+    tell_of_none(arguments, last);
+    let mut after = last.saturating_sub(arguments.last);
     loop {
         let page = match bus.events(after, &arguments.filter, PAGE).await {
             Ok(page) => page,
@@ -96,6 +100,13 @@ async fn of_nats(arguments: &Arguments, bus: &NatsBus) -> anyhow::Result<()> {
         while page.end && bus.last_sequence().await.is_ok_and(|last| last <= after) {
             tokio::time::sleep(POLL).await;
         }
+    }
+}
+
+/// Says why nothing is shown, beside what a program may read.
+fn tell_of_none(arguments: &Arguments, last: u64) {
+    if last == 0 && arguments.no_follow {
+        eprintln!("No events yet.");
     }
 }
 

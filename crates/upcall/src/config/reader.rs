@@ -101,9 +101,11 @@ impl<'r> Section<'r> {
         self.reader.mistake(self.path.as_str(), problem);
     }
 
-    /// Resolves a path that is relative to the configuration file.
+    /// Resolves a path that is relative to the configuration file. It is absolute, so that an error can name it to
+    /// somebody who is in another folder.
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
-        self.reader.folder.join(path)
+        let path = self.reader.folder.join(path);
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     /// Reads a key that may be absent.
@@ -228,16 +230,22 @@ impl<'r> Section<'r> {
 impl Drop for Section<'_> {
     fn drop(&mut self) {
         for key in self.table.keys() {
-            let nearest =
-                self.known.iter().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-            let remedy = match nearest {
-                Some(known) if strsim::jaro_winkler(known, key) > 0.8 => format!("did you mean `{known}`?"),
-                _ if self.known.is_empty() => "this table takes no keys".to_owned(),
-                _ => format!("there are: {}", self.known.join(", ")),
+            let remedy = match nearest(&self.known, key) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None if self.known.is_empty() => "this table takes no keys".to_owned(),
+                None => format!("there are: {}", self.known.join(", ")),
             };
             self.mistake(key, format!("is not a known key; {remedy}"));
         }
     }
+}
+
+/// The known key that somebody meant, most likely: a letter in three may be wrong, missing, too many, or have changed
+/// places with its neighbour.
+fn nearest<'k>(known: &[&'k str], key: &str) -> Option<&'k str> {
+    let edits = |known: &&str| strsim::damerau_levenshtein(known, key);
+    let nearest = known.iter().copied().min_by_key(edits)?;
+    (3 * edits(&nearest) <= key.chars().count().max(nearest.chars().count())).then_some(nearest)
 }
 
 /// How a value's type is called, with its article.
@@ -250,5 +258,23 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
         Value::Datetime(_) => "a date",
         Value::Array(_) => "an array",
         Value::Table(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_of_the_fingers_is_recognised() {
+        let known = ["url", "ack", "user", "token", "response", "listen"];
+        for (key, meant) in
+            [("akc", "ack"), ("respnse", "response"), ("lisen", "listen"), ("usr", "user"), ("tokn", "token")]
+        {
+            assert_eq!(nearest(&known, key), Some(meant), "{key}");
+        }
+        for key in ["banana", "x", "no"] {
+            assert_eq!(nearest(&known, key), None, "{key}");
+        }
     }
 }

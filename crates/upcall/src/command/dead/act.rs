@@ -12,6 +12,7 @@ use super::super::operated;
 use super::super::progress::Progress;
 use super::select::{Go, Selection, report};
 use crate::terminal;
+use crate::words::plural;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -119,8 +120,4 @@ fn describe(count: usize, consumers: &BTreeMap<String, u64>) -> String {
         _ => consumers.iter().map(|(name, count)| format!("{name} ({count})")).collect::<Vec<_>>().join(", "),
     };
     format!("{} of {of}", plural(count, "dead letter"))
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -11,6 +11,7 @@ use super::super::operated::Operated;
 use super::super::table;
 use super::select::{Go, Selection, report};
 use crate::terminal::printable;
+use crate::words::plural;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -79,7 +80,7 @@ fn whole(out: &mut impl Write, letter: &DeadLetter) -> std::io::Result<()> {
     let DeadLetter { number, consumer, stored, reason, attempts, died_at } = letter;
     writeln!(out, "dead letter {number} of consumer {consumer}")?;
     writeln!(out, "  reason    {}", printable(reason))?;
-    writeln!(out, "  died at   {died_at}, after {attempts} attempt{}", if *attempts == 1 { "" } else { "s" })?;
+    writeln!(out, "  died at   {died_at}, after {}", plural(*attempts, "attempt"))?;
     writeln!(out, "  stored at {}, as number {} on {}", stored.stored_at, stored.sequence, stored.subject)?;
     let event = serde_json::to_string_pretty(&event_of(letter)).unwrap_or_default();
     // What is text in it may steer a terminal; its line breaks are JSON's own.

@@ -7,9 +7,13 @@ use upcall_callback::{BodyType, CallbackParameter, CallbackUrl};
 use upcall_simulator::Handle;
 
 use super::BUCKET;
+use crate::command::sign;
 
 /// Where the gateway takes the callbacks of the simulated OSS.
 pub(super) const CALLBACK_PATH: &str = "/oss/callback";
+
+/// Where the simulated OSS keeps its key, in the folder of the data.
+const KEY_FILE: &str = "oss/callback_key.pem";
 
 /// The template that a callback should have: it names the bucket and the request id, so that every event has an id that
 /// rests on signed content only.
@@ -24,8 +28,9 @@ pub(super) fn text(oss: &Handle, (callbacks, admin): (SocketAddr, Option<SocketA
     let callback_url = format!("http://{callbacks}{CALLBACK_PATH}");
     let callback = parameter(&callback_url).map(|parameter| parameter.to_base64()).unwrap_or_default();
     let admin = admin.map(|admin| format!("http://{admin}/ready  /metrics  /rejections")).unwrap_or_default();
-    let data = data.display();
+    let data = data.display().to_string();
     let upcall = std::env::args().next().unwrap_or_else(|| "upcall".to_owned());
+    let sign = sign(&upcall, &callback_url, oss, Path::new(&data));
     format!(
         "Upcall is ready.
 
@@ -40,6 +45,10 @@ Upload a file, in another terminal:
     -H 'Content-Type: text/plain' \\
     -H 'x-oss-callback: {callback}'
 
+Or send a callback alone, without an upload:
+
+  {sign}
+
 Then look at what became of it:
 
   {upcall} tail --journal {data}
@@ -51,6 +60,19 @@ The callbackBody of that upload, to use in your own:
 
 Callbacks, as they pass:"
     )
+}
+
+/// The command that sends a callback, with the options whose defaults are others.
+fn sign(upcall: &str, callback_url: &str, oss: &Handle, data: &Path) -> String {
+    let mut command = format!("{upcall} sign {callback_url}");
+    let key = data.join(KEY_FILE);
+    if key != Path::new(sign::DEFAULT_KEY) {
+        command.push_str(&format!(" --key {}", key.display()));
+    }
+    if oss.key_url() != sign::DEFAULT_KEY_URL {
+        command.push_str(&format!(" --key-url {}", oss.key_url()));
+    }
+    command
 }
 
 fn parameter(callback_url: &str) -> Option<CallbackParameter> {

@@ -9,6 +9,7 @@ use super::disk::Disk;
 use super::kinds;
 use crate::bus::RELAY;
 use crate::config::Config;
+use crate::words::plural;
 
 pub(super) fn examine(options: &Options, config: &Config, behind: Duration) -> anyhow::Result<Vec<Finding>> {
     let mut found = Vec::new();
@@ -35,11 +36,11 @@ pub(super) fn examine(options: &Options, config: &Config, behind: Duration) -> a
 fn examine_consumer(consumer: &ConsumerState, config: &Config, behind: Duration, found: &mut Vec<Finding>) {
     let name = &consumer.name;
     if consumer.dead_letters > 0 {
-        let what = format!("{} dead letters of consumer {name} wait", consumer.dead_letters);
+        let what = format!("{} of consumer {name}", plural(consumer.dead_letters, "dead letter"));
         found.push(kinds::JOURNAL_DEAD_LETTERS.found(what));
     }
     let age = consumer.oldest_unsettled.unwrap_or_default();
-    let words = format!("the oldest of {} unsettled events is {} s old", consumer.lag, age.as_secs());
+    let words = format!("the oldest of {} is {} s old", plural(consumer.lag, "unsettled event"), age.as_secs());
     if let (RELAY, Some(nats)) = (name.as_str(), &config.bus.nats) {
         // So long they stay in any case, until the server has surely synced them.
         if age > nats.sync_hold + behind {
@@ -50,7 +51,7 @@ fn examine_consumer(consumer: &ConsumerState, config: &Config, behind: Duration,
     let is_configured = config.bus.nats.is_none()
         && config.consumers.iter().any(|configured| configured.options.spec.name.as_str() == name);
     if !is_configured {
-        let what = format!("consumer {name} is not configured, and has {} unsettled events", consumer.lag);
+        let what = format!("consumer {name} is not configured, and has {}", plural(consumer.lag, "unsettled event"));
         found.push(kinds::JOURNAL_CONSUMER_FORGOTTEN.found(what));
     } else if age > behind {
         found.push(kinds::JOURNAL_CONSUMER_BEHIND.found(format!("consumer {name}: {words}")));
