@@ -2,13 +2,18 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use upcall_event::{Subject, SubjectFilter, SubjectTemplate, escape_token, unescape_token};
+use upcall_event::{
+    InvalidSubject, SUBJECT_BYTES_MAX, Subject, SubjectFilter, SubjectTemplate, escape_token, unescape_token,
+};
 
 fuzz_target!(|text: &str| {
     let token = escape_token(text);
     assert_eq!(unescape_token(&token).as_deref(), Some(text));
-    let subject: Subject = token.parse().expect("a token is a subject");
-    assert!(!subject.as_str().contains('.'));
+    match token.parse::<Subject>() {
+        Ok(subject) => assert!(!subject.as_str().contains('.')),
+        Err(InvalidSubject::TooLong(_)) => assert!(token.len() > SUBJECT_BYTES_MAX),
+        Err(InvalidSubject::Form(_)) => panic!("a token is a subject"),
+    }
     if let Some(unescaped) = unescape_token(text) {
         assert_eq!(escape_token(&unescaped), text);
     }
