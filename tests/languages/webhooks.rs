@@ -177,8 +177,8 @@ fn verifies_what_upcall_sends(receiver: &Receiver) {
         let mut missing: Vec<&str> = OBJECTS.to_vec();
         while !missing.is_empty() {
             let verified = running.wait_for("line about a verified event", |line| {
-                let (_, object) = line.strip_prefix("verified ")?.split_once(' ')?;
-                Some(object.to_owned())
+                let (_, verified) = line.split_once("verified ")?;
+                Some(verified.split_once(' ')?.1.to_owned())
             });
             missing.retain(|object| *object != verified);
         }
