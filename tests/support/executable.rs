@@ -15,7 +15,9 @@ pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "--package", "upcall"]).current_dir(workspace());
+        // Of the whole workspace, so that dependencies have the features that they have in its tests: they would else be
+        // built twice.
+        build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "upcall"]).current_dir(workspace());
         // Cargo tells this test about its package. Told to another cargo, some build scripts take it for a change, and
         // half of the dependencies are built anew.
         let told = std::env::vars_os().map(|(name, _)| name);
