@@ -7,6 +7,7 @@ mod auth;
 mod conformance;
 mod examine;
 mod harness;
+mod lost_consumer;
 mod permissions;
 mod relay;
 mod rollback;

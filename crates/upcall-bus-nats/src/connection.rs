@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::Options;
 use crate::connecting::{ConnectError, addresses, connect_options, note, note_failures};
+use crate::floor::Floors;
 use crate::names::Names;
 
 /// How long the server may take over what is not a publication.
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     /// Where the bus's own tasks run, whoever calls.
     pub(crate) runtime: Handle,
     readers: Mutex<HashMap<String, Reader>>,
+    pub(crate) floors: Floors,
     pub(crate) checked: watch::Sender<Result<Option<String>, String>>,
 }
 
@@ -89,6 +91,7 @@ impl NatsBus {
             link,
             runtime: Handle::current(),
             readers: Mutex::default(),
+            floors: Floors::default(),
             checked,
         };
         Ok(Self { shared: Arc::new(shared) })

@@ -14,8 +14,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 impl NatsBus {
     /// Looks after the streams in the background: compares them with what they should be whenever a connection was
-    /// made and every ten seconds, makes what is missing if it is told to, and says in [`NatsBus::fault`] what keeps
-    /// them from taking events. A server that is not there yet is waited for.
+    /// made and every ten seconds, makes what is missing if it is told to, writes down how far the consumers are, and says in
+    /// [`NatsBus::fault`] what keeps the streams from taking events. A server that is not there yet is waited for.
     pub fn keep(&self, provision: bool, consumers: Vec<ConsumerSpec>) {
         let (bus, mut link) = (self.clone(), self.link());
         self.shared.runtime.spawn(async move {
@@ -67,6 +67,8 @@ impl NatsBus {
             }
             differences = self.check(consumers).await.map_err(in_words)?;
         }
+        let unwritten = self.note_floors(consumers).await.err();
+        let unwritten = unwritten.map(|error| format!("how far consumers are can't be written down: {}", error_chain(&*error)));
         let those = |is_so: fn(Severity) -> bool| {
             let those = differences.iter().filter(|difference| is_so(difference.severity));
             let words: Vec<String> = those.map(Difference::to_string).collect();
@@ -74,7 +76,11 @@ impl NatsBus {
         };
         match those(|severity| severity >= Severity::Missing) {
             Some(stopping) => Err(stopping),
-            None => Ok(those(|severity| severity == Severity::Risky)),
+            None => {
+                let remarks: Vec<String> =
+                    those(|severity| severity == Severity::Risky).into_iter().chain(unwritten).collect();
+                Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+            }
         }
     }
 

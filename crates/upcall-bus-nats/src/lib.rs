@@ -18,6 +18,7 @@ mod connection;
 mod dead;
 mod difference;
 pub mod examine;
+mod floor;
 mod keeper;
 pub mod names;
 mod options;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, kv};
@@ -35,7 +35,7 @@ impl NatsBus {
         }
         for consumer in consumers {
             for (stream, config) in self.consumers_of(consumer) {
-                if self.consumer_info(&stream, consumer.name.as_str()).await?.is_none() {
+                if self.consumer(&stream, consumer.name.as_str()).await?.is_none() {
                     differences
                         .push(Difference::missing(format!("consumer {} of stream {stream}", config_name(&config))));
                 }
@@ -79,9 +79,8 @@ impl NatsBus {
         for consumer in consumers {
             for (stream, config) in self.consumers_of(consumer) {
                 let name = consumer.name.as_str();
-                if self.consumer_info(&stream, name).await?.is_none() {
-                    let made = self.shared.context.create_consumer_on_stream(config, stream.as_str());
-                    made.await.map_err(ArchiveError::new)?;
+                if self.consumer(&stream, name).await?.is_none() {
+                    self.make_consumer(&stream, config).await.map_err(ArchiveError::new)?;
                     done.push(format!("made consumer {name} of stream {stream}"));
                 }
             }
@@ -189,10 +188,14 @@ impl NatsBus {
         }
     }
 
-    async fn consumer_info(&self, stream: &str, name: &str) -> Result<Option<()>, ArchiveError> {
+    pub(crate) async fn consumer(
+        &self,
+        stream: &str,
+        name: &str,
+    ) -> Result<Option<Consumer<pull::Config>>, ArchiveError> {
         use async_nats::jetstream::stream::ConsumerErrorKind::JetStream;
-        match self.shared.context.get_consumer_from_stream::<pull::Config, _, _>(name, stream).await {
-            Ok(_) => Ok(Some(())),
+        match self.shared.context.get_consumer_from_stream(name, stream).await {
+            Ok(found) => Ok(Some(found)),
             Err(error) => match error.kind() {
                 JetStream(error)
                     if [ErrorCode::CONSUMER_NOT_FOUND, ErrorCode::STREAM_NOT_FOUND].contains(&error.error_code()) =>

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::message::Info;
-use async_nats::jetstream::stream::ConsumerErrorKind;
-use async_nats::jetstream::{AckKind, ErrorCode, Message};
+use async_nats::jetstream::{AckKind, Message};
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
@@ -221,16 +220,9 @@ impl NatsSubscription {
     }
 
     async fn consumer(&self, stream: &str, wanted: pull::Config) -> Result<Consumer<pull::Config>, Source> {
-        let context = &self.session.bus.shared.context;
-        let name = self.spec.name.as_str();
-        let found: Consumer<pull::Config> = match context.get_consumer_from_stream(name, stream).await {
-            Ok(found) => found,
-            Err(error) => match error.kind() {
-                ConsumerErrorKind::JetStream(kind) if kind.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
-                    return Ok(context.create_consumer_on_stream(wanted, stream).await?);
-                }
-                _ => return Err(error.into()),
-            },
+        let bus = &self.session.bus;
+        let Some(found) = bus.consumer(stream, self.spec.name.as_str()).await.map_err(|error| error.source)? else {
+            return bus.make_consumer(stream, wanted).await;
         };
         let config = &found.cached_info().config;
         if config.filter_subject == wanted.filter_subject
@@ -242,7 +234,7 @@ impl NatsSubscription {
         // Where it began can't be changed, and is not to be.
         let deliver_policy = config.deliver_policy;
         let changed = pull::Config { deliver_policy, ..wanted };
-        Ok(context.update_consumer_on_stream(changed, stream).await?)
+        Ok(bus.shared.context.update_consumer_on_stream(changed, stream).await?)
     }
 }
 
