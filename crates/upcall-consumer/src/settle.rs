@@ -13,7 +13,8 @@ use crate::{Backoff, Options, Stats, Verdict};
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most bytes of a reason that go with a dead letter: it is for people, and some targets answer with pages.
 const REASON_BYTES_MAX: usize = 1024;
-/// How long a settlement is offered to a bus that does not take it. Then the bus delivers the event again.
+/// How long a settlement is offered to a bus that does not take it. Then the bus delivers the event again. An ack is
+/// offered for as long as it takes: what is done is not done again because the bus is away.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait between two such offers.
 const SETTLE_BACKOFF: Backoff =
@@ -60,13 +61,20 @@ pub(crate) async fn hand_back_all(deliveries: Vec<Delivery>, consumer: &str, sta
 
 async fn settle(mut delivery: Delivery, settlement: Settlement, acked_as: Count, consumer: &str, stats: &Stats) {
     let (event, attempt, started) = (delivery.event().id, delivery.attempt(), Instant::now());
-    let mut failures = 0;
+    let (mut failures, mut is_told) = (0, false);
     while let Err((unsettled, error)) = delivery.settle(settlement.clone()).await {
         failures += 1;
-        if error.kind == SettleErrorKind::Lost || started.elapsed() >= SETTLE_PATIENCE {
-            stats.failed(&crate::error_chain(&error));
-            tracing::debug!(consumer, %event, %error, "settlement dropped: the bus will deliver the event again");
+        let is_late = started.elapsed() >= SETTLE_PATIENCE;
+        let reason = crate::error_chain(&error);
+        if error.kind == SettleErrorKind::Lost || is_late && settlement != Settlement::Ack {
+            stats.failed(&reason);
+            tracing::warn!(consumer, %event, reason, "settlement dropped: the bus will deliver the event again");
             return stats.count(Count::Unsettled, 1);
+        }
+        if is_late && !is_told {
+            is_told = true;
+            stats.failed(&reason);
+            tracing::warn!(consumer, %event, reason, "the event is done, and the bus does not take that: it is told until it does");
         }
         delivery = unsettled;
         sleep(SETTLE_BACKOFF.draw(failures)).await;

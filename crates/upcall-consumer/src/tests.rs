@@ -300,11 +300,25 @@ fn a_settlement_that_the_bus_never_takes_is_dropped_and_the_event_comes_again() 
     in_virtual_time(async {
         let bus = bus_with(1);
         bus.with(|ledger| ledger.refuse = 40);
-        let world = World::start(&bus, ScriptedSink::default(), options(1, 1, 1));
+        let dead = vec![Act::Say(Verdict::Dead { reason: "never".into() }); 9];
+        let world = World::start(&bus, script([(0, dead)]), options(1, 1, 1));
         world.until_settled().await;
         let seen = world.stats.snapshot();
         assert!(seen.unsettled >= 1 && seen.delivered == seen.unsettled + 1, "{seen:?}");
-        assert_eq!((seen.done, seen.dead), (1, 0));
+        assert_eq!((seen.done, seen.dead), (0, 1));
+    });
+}
+
+#[test]
+fn what_is_done_is_not_done_again_however_long_the_bus_is_away() {
+    in_virtual_time(async {
+        let bus = bus_with(3);
+        // More than an hour at two seconds each.
+        bus.with(|ledger| ledger.refuse = 3 * 3_000);
+        let world = World::start(&bus, ScriptedSink::default(), options(1, 3, 1));
+        world.until_settled().await;
+        let seen = world.stats.snapshot();
+        assert_eq!((seen.done, seen.delivered, seen.unsettled), (3, 3, 0));
     });
 }
 
