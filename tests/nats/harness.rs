@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_trait::async_trait;
 use tokio::runtime::Runtime;
 use upcall_bus::conformance::Harness;
@@ -46,6 +47,19 @@ impl NatsHarness {
         }
         Self { options, bus, runtime: Some(runtime), _servers: servers }
     }
+}
+
+/// Waits for an answer, under a bound that is never reached unless the bus is at fault.
+pub(crate) async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("an answer in time")
+}
+
+/// A bus that is connected.
+pub(crate) async fn connect(options: Options) -> (NatsBus, Context) {
+    let bus = NatsBus::connect(options).await.unwrap();
+    in_time(bus.link().wait_for(|link| link.connected)).await.unwrap();
+    let context = async_nats::jetstream::new(bus.client().clone());
+    (bus, context)
 }
 
 async fn open(options: Options) -> (Runtime, NatsBus) {

@@ -9,20 +9,11 @@ use upcall_bus_nats::{NatsBus, Options};
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsServer};
 
+use crate::harness::{connect, in_time};
+
 /// A consumer that is told to begin with what is new.
 fn catalog() -> ConsumerSpec {
     ConsumerSpec { name: "catalog".parse().unwrap(), filter: ">".parse().unwrap(), start: Start::New }
-}
-
-async fn connect(server: &NatsServer) -> (NatsBus, Context) {
-    let bus = NatsBus::connect(Options::new(server.url())).await.unwrap();
-    in_time(bus.link().wait_for(|link| link.connected)).await.unwrap();
-    let context = async_nats::jetstream::new(bus.client().clone());
-    (bus, context)
-}
-
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("an answer in time")
 }
 
 async fn publish(bus: &NatsBus, numbers: impl IntoIterator<Item = u64>) {
@@ -61,7 +52,7 @@ async fn a_deleted_consumer_goes_on_where_it_was() {
         return;
     }
     let server = NatsServer::start();
-    let (bus, context) = connect(&server).await;
+    let (bus, context) = connect(Options::new(server.url())).await;
     bus.provision(&[]).await.unwrap();
     publish(&bus, 1..=3).await;
     // What was there before a new consumer is not for it, also when it is lost before it was read.
@@ -83,7 +74,7 @@ async fn a_deleted_consumer_goes_on_where_it_was() {
     drop(subscription);
     context.delete_consumer_from_stream("catalog", "UPCALL").await.unwrap();
     publish(&bus, 7..=9).await;
-    let (other, _) = connect(&server).await;
+    let (other, _) = connect(Options::new(server.url())).await;
     other.provision(&[catalog()]).await.unwrap();
     let mut subscription = in_time(other.subscribe(&catalog())).await.unwrap();
     assert_eq!(take(&mut *subscription, 3).await, [7, 8, 9]);
@@ -95,7 +86,7 @@ async fn a_consumer_of_a_stream_that_is_made_anew_gets_all_of_it() {
         return;
     }
     let server = NatsServer::start();
-    let (bus, context) = connect(&server).await;
+    let (bus, context) = connect(Options::new(server.url())).await;
     bus.provision(&[catalog()]).await.unwrap();
     publish(&bus, 1..=3).await;
     let mut subscription = in_time(bus.subscribe(&catalog())).await.unwrap();
@@ -121,7 +112,7 @@ async fn a_consumer_begins_anew_when_its_record_is_deleted_with_it() {
         return;
     }
     let server = NatsServer::start();
-    let (bus, context) = connect(&server).await;
+    let (bus, context) = connect(Options::new(server.url())).await;
     bus.provision(&[catalog()]).await.unwrap();
     publish(&bus, 1..=3).await;
     context.delete_consumer_from_stream("catalog", "UPCALL").await.unwrap();

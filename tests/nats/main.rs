@@ -13,3 +13,4 @@ mod relay;
 mod rollback;
 mod service;
 mod stuck;
+mod waiting;

@@ -19,6 +19,7 @@ mod dead;
 mod difference;
 pub mod examine;
 mod floor;
+mod intake;
 mod keeper;
 pub mod names;
 mod options;

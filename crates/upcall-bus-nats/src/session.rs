@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use async_nats::jetstream::AckKind;
+use async_nats::jetstream::{AckKind, Message};
 use async_nats::{Client, Subject as Reply};
 use tokio::sync::Notify;
+use tracing::warn;
 use upcall_bus::ConsumerName;
 use upcall_event::{Event, Subject};
 
 use crate::NatsBus;
+use crate::intake::Intake;
 
 /// How long the server keeps what it gets back from a subscription that ends: until it has forgotten the requests of
 /// that one. It would else take the first event out of its queue for them, and put it back at the end.
@@ -42,6 +45,15 @@ pub(crate) struct Arrived {
     pub(crate) attempt: u32,
 }
 
+/// An event that the server waits for.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    /// Where to answer.
+    pub(crate) reply: Reply,
+    /// When the consumer was made that it came from (nanoseconds since 1970): another one of its name knows nothing of it.
+    pub(crate) consumer_made: i128,
+}
+
 /// What a subscription and its deliveries share.
 pub(crate) struct Session {
     pub(crate) bus: NatsBus,
@@ -49,12 +61,13 @@ pub(crate) struct Session {
     /// Something was given back.
     pub(crate) wake: Notify,
     state: Mutex<State>,
+    intake: Mutex<Intake>,
 }
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// Where to answer for each event that the server waits for, whoever has it now.
-    replies: BTreeMap<Key, Reply>,
+    /// Each event that the server waits for, whoever has it now.
+    held: BTreeMap<Key, Held>,
     /// What was handed back, to be delivered again as the same attempt.
     pub(crate) returned: BTreeMap<Key, Arrived>,
     /// The subscription is gone: what is unsettled belongs to the server again.
@@ -63,13 +76,18 @@ pub(crate) struct State {
 
 impl Session {
     pub(crate) fn new(bus: NatsBus, name: ConsumerName) -> Arc<Self> {
-        let session = Arc::new(Self { bus, name, wake: Notify::new(), state: Mutex::default() });
+        let intake = Mutex::new(Intake::new());
+        let session = Arc::new(Self { bus, name, wake: Notify::new(), state: Mutex::default(), intake });
         let (watched, every) = (Arc::downgrade(&session), session.bus.shared.options.ack_wait / 3);
         session.bus.shared.runtime.spawn(async move {
             let mut tick = tokio::time::interval(every.max(Duration::from_millis(10)));
             loop {
                 tick.tick().await;
                 let Some(session) = watched.upgrade() else { return };
+                // Also what waits here unread, while nobody asks for more.
+                session.collect();
+                // It is not woken any more by what comes now, and has to look by itself.
+                session.wake.notify_one();
                 session.extend().await;
             }
         });
@@ -80,42 +98,78 @@ impl Session {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn intake(&self) -> MutexGuard<'_, Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up what has come. Ready when there is something new, or a stream can't be read.
+    pub(crate) fn poll_intake(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.intake().poll(context, |lane, consumer_made, message| self.accept(lane, consumer_made, message))
+    }
+
+    /// Takes up what has come until now.
+    pub(crate) fn collect(&self) {
+        let _ = self.poll_intake(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Takes note of a message. None if it is not to be delivered.
+    fn accept(&self, lane: Lane, consumer_made: i128, message: &Message) -> Option<(Key, i64)> {
+        let info = message.info().ok().filter(|info| info.consumer == self.name.as_str());
+        let Some((info, reply)) = info.zip(message.reply.clone()) else {
+            // Anybody who may publish to our inbox can send such a thing. Nobody waits for an answer to it.
+            warn!(consumer = %self.name, subject = %message.subject, "passed over: no stream has sent it");
+            return None;
+        };
+        let key = (lane, info.stream_sequence, info.published.unix_timestamp_nanos());
+        self.arrive(key, Held { reply, consumer_made }).then_some((key, info.delivered))
+    }
+
     /// Takes note of a message. False if it is here already: the server has lost patience and sent it once more, and
     /// is answered where it asked last.
-    pub(crate) fn arrive(&self, key: Key, reply: Reply) -> bool {
+    fn arrive(&self, key: Key, held: Held) -> bool {
         let mut state = self.lock();
         let (lane, sequence, _) = key;
         let same_place = (lane, sequence, i128::MIN)..=(lane, sequence, i128::MAX);
-        let other = state.replies.range(same_place).map(|(other, _)| *other).find(|other| *other != key);
+        let other = state.held.range(same_place).map(|(other, _)| *other).find(|other| *other != key);
         if let Some(other) = other {
             // The stream has lost that one, and would take its settlement for this one's.
-            state.replies.remove(&other);
+            state.held.remove(&other);
         }
-        state.replies.insert(key, reply).is_none()
+        state.held.insert(key, held).is_none()
     }
 
     /// Whether an event is still ours to settle.
     pub(crate) fn holds(&self, key: Key) -> bool {
         let state = self.lock();
-        !state.closed && state.replies.contains_key(&key)
+        !state.closed && state.held.contains_key(&key)
     }
 
     /// Takes an event out, to be settled: the server may deliver it again before its answer has arrived. Returns where
     /// to answer; `None` once it is settled or no longer ours.
-    pub(crate) fn take_out(&self, key: Key) -> Option<Reply> {
+    pub(crate) fn take_out(&self, key: Key) -> Option<Held> {
         let mut state = self.lock();
-        if state.closed { None } else { state.replies.remove(&key) }
+        if state.closed { None } else { state.held.remove(&key) }
     }
 
     /// Puts an event back that could not be settled.
-    pub(crate) fn put_back(&self, key: Key, reply: Reply) {
-        self.lock().replies.entry(key).or_insert(reply);
+    pub(crate) fn put_back(&self, key: Key, held: Held) {
+        self.lock().held.entry(key).or_insert(held);
+    }
+
+    /// Gives an event up, unless it has come again from another consumer of the name. True if it was given up.
+    pub(crate) fn forget(&self, key: Key, held: &Held) -> bool {
+        let mut state = self.lock();
+        let is_same = state.held.get(&key).is_none_or(|found| found.consumer_made == held.consumer_made);
+        if is_same {
+            state.held.remove(&key);
+        }
+        is_same
     }
 
     /// Puts an event back, to be delivered again as the same attempt. The server does not hear of it: it would count.
     pub(crate) fn hand_back(&self, arrived: Arrived) {
         let mut state = self.lock();
-        if state.replies.contains_key(&arrived.key) && !state.closed {
+        if state.held.contains_key(&arrived.key) && !state.closed {
             state.returned.insert(arrived.key, arrived);
             drop(state);
             self.wake.notify_one();
@@ -124,20 +178,21 @@ impl Session {
 
     /// Gives everything to the server again, in order, so that another subscription gets it at once.
     pub(crate) async fn close(&self) {
-        let replies = {
+        let held = {
             let mut state = self.lock();
             state.closed = true;
             state.returned.clear();
-            std::mem::take(&mut state.replies)
+            std::mem::take(&mut state.held)
         };
-        tell(self.client(), replies.into_values(), AckKind::Nak(Some(RETURN_WAIT))).await;
+        let replies = held.into_values().map(|held| held.reply);
+        tell(self.client(), replies, AckKind::Nak(Some(RETURN_WAIT))).await;
         // So that whoever subscribes next asks the server after this has reached it.
         let _ = tokio::time::timeout(crate::connection::REQUEST_TIME, self.client().flush()).await;
     }
 
     /// Tells the server that all of it is being worked on.
     async fn extend(&self) {
-        let replies: Vec<Reply> = self.lock().replies.values().cloned().collect();
+        let replies: Vec<Reply> = self.lock().held.values().map(|held| held.reply.clone()).collect();
         if self.bus.is_connected() {
             tell(self.client(), replies, AckKind::Progress).await;
         }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use async_nats::Subject as Reply;
 use async_nats::jetstream::AckKind;
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,7 +10,7 @@ use upcall_bus::{SettleError, SettleErrorKind, Settlement, Settler, Source};
 
 use crate::connection::REQUEST_TIME;
 use crate::dead;
-use crate::session::{Arrived, Key, Session};
+use crate::session::{Arrived, Held, Key, Lane, Session};
 
 pub(crate) struct NatsSettler {
     session: Arc<Session>,
@@ -23,6 +22,11 @@ impl NatsSettler {
     pub(crate) fn new(session: Arc<Session>, arrived: Arrived) -> Self {
         Self { session, arrived: Some(arrived) }
     }
+
+    fn lost(&mut self) -> SettleError {
+        self.arrived = None;
+        SettleErrorKind::Lost.into()
+    }
 }
 
 #[async_trait]
@@ -31,14 +35,18 @@ impl Settler for NatsSettler {
         let Some(arrived) = &self.arrived else { return Err(SettleErrorKind::Lost.into()) };
         let key = arrived.key;
         if !self.session.holds(key) {
-            self.arrived = None;
-            return Err(SettleErrorKind::Lost.into());
+            return Err(self.lost());
+        }
+        if *settlement == Settlement::HandBack {
+            self.hand_back();
+            return Ok(());
+        }
+        // The client would keep each offer until it is connected again.
+        if !self.session.bus.is_connected() {
+            return Err(unavailable("there is no connection to a NATS server".into()));
         }
         let kind = match settlement {
-            Settlement::HandBack => {
-                self.hand_back();
-                return Ok(());
-            }
+            Settlement::HandBack => return Ok(()),
             Settlement::Ack => AckKind::Ack,
             Settlement::Retry { after, .. } => {
                 self.session.count_attempts(key, arrived.event.id, arrived.attempt).await.map_err(unavailable)?;
@@ -50,18 +58,31 @@ impl Settler for NatsSettler {
                 AckKind::Ack
             }
         };
-        let Some(reply) = self.session.take_out(key) else { return Err(SettleErrorKind::Lost.into()) };
+        let Some(held) = self.session.take_out(key) else { return Err(self.lost()) };
         // Put back whatever happens, also when this future is dropped, until the server has answered.
-        let mut settling = Settling { session: &self.session, key, reply: Some(reply.clone()) };
-        let answer = self.session.client().request(reply, kind.into());
-        match timeout(REQUEST_TIME, answer).await {
-            Ok(Ok(_)) => settling.reply = None,
-            Ok(Err(error)) => return Err(unavailable(error.into())),
-            Err(elapsed) => return Err(unavailable(elapsed.into())),
-        }
+        let mut settling = Settling { session: &self.session, key, held: Some(held.clone()) };
+        let answer = self.session.client().request(held.reply.clone(), kind.into());
+        let failure: Source = match timeout(REQUEST_TIME, answer).await {
+            Ok(Ok(_)) => {
+                settling.held = None;
+                drop(settling);
+                self.arrived = None;
+                return Ok(());
+            }
+            Ok(Err(error)) => error.into(),
+            Err(elapsed) => elapsed.into(),
+        };
+        let fate = fate(&self.session, key, &held).await;
         drop(settling);
-        self.arrived = None;
-        Ok(())
+        // Where it has come again meanwhile, that is to be settled.
+        if fate == Fate::Open || !self.session.forget(key, &held) {
+            return Err(unavailable(failure));
+        }
+        if fate == Fate::Settled && *settlement == Settlement::Ack {
+            self.arrived = None;
+            return Ok(());
+        }
+        Err(self.lost())
     }
 
     fn hand_back(&mut self) {
@@ -71,18 +92,52 @@ impl Settler for NatsSettler {
     }
 }
 
+/// What became of an event of which the server does not answer the settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The consumer waits for it, as far as is known.
+    Open,
+    /// The consumer counts it as settled.
+    Settled,
+    /// The consumer is gone, perhaps for another one of its name.
+    Lost,
+}
+
+async fn fate(session: &Session, key: Key, held: &Held) -> Fate {
+    let (lane, sequence, _) = key;
+    let names = session.bus.names();
+    let stream = match lane {
+        Lane::Uploads => names.uploads().to_owned(),
+        Lane::Again => names.redelivery(),
+    };
+    match session.bus.consumer(&stream, session.name.as_str()).await {
+        Err(_) => Fate::Open,
+        Ok(None) => Fate::Lost,
+        Ok(Some(consumer)) => {
+            let info = consumer.cached_info();
+            if info.created.unix_timestamp_nanos() != held.consumer_made {
+                Fate::Lost
+            } else if info.ack_floor.stream_sequence >= sequence {
+                Fate::Settled
+            } else {
+                Fate::Open
+            }
+        }
+    }
+}
+
 /// An event that is being settled.
 struct Settling<'s> {
     session: &'s Session,
     key: Key,
-    /// Where to answer; none once the server has confirmed.
-    reply: Option<Reply>,
+    /// None once the server has confirmed.
+    held: Option<Held>,
 }
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            self.session.put_back(self.key, reply);
+        if let Some(held) = self.held.take() {
+            self.session.put_back(self.key, held);
         }
     }
 }

@@ -1,15 +1,12 @@
 //! A consumer's end of the bus.
 
-use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::message::Info;
 use async_nats::jetstream::{AckKind, Message};
 use async_trait::async_trait;
-use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::warn;
@@ -18,15 +15,11 @@ use upcall_event::{Event, Subject};
 
 use crate::NatsBus;
 use crate::connection::{Lease, REQUEST_TIME, text};
+use crate::intake::{Intake, Request, Room, Waiting};
 use crate::names::header;
 use crate::publish::read_event;
 use crate::session::{Arrived, Key, Lane, Session};
 use crate::settle::NatsSettler;
-
-/// How long one request for events stands before it is made anew.
-const PULL_TIME: Duration = Duration::from_secs(30);
-/// How often the server says meanwhile that it is there. Twice this without a word, and the request is made anew.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// How long to wait before a consumer is opened again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(100);
@@ -35,10 +28,8 @@ const OPEN_AGAIN: Duration = Duration::from_millis(100);
 struct NatsSubscription {
     session: Arc<Session>,
     spec: ConsumerSpec,
-    uploads: Option<pull::Stream>,
-    again: Option<pull::Stream>,
-    /// Read off the server and not yet delivered: a `next` that is dropped loses none of it.
-    waiting: VecDeque<(Lane, Message)>,
+    /// The connection over which events were asked for.
+    generation: u64,
     lease: Option<Lease>,
 }
 
@@ -49,16 +40,14 @@ impl Bus for NatsBus {
         let mut subscription = NatsSubscription {
             session: Session::new(self.clone(), consumer.name.clone()),
             spec: consumer.clone(),
-            uploads: None,
-            again: None,
-            waiting: VecDeque::new(),
+            generation: self.link().borrow().generation,
             lease: Some(lease),
         };
         // Now, since a new consumer begins now. A cluster may just be choosing a leader.
         let patience = Deadline::after(REQUEST_TIME);
         while let Err(error) = subscription.open().await {
             if patience.has_passed() || !self.is_connected() {
-                return Err(error);
+                return Err(unavailable(error));
             }
             sleep(OPEN_AGAIN).await;
         }
@@ -72,25 +61,23 @@ impl Subscription for NatsSubscription {
         let max = max.max(1);
         let mut patience = Deadline::after(REQUEST_TIME);
         loop {
-            let mut deliveries = self.returned(max);
-            while deliveries.len() < max && !self.waiting.is_empty() {
-                match self.prepare().await {
-                    Ok(delivery) => deliveries.extend(delivery),
-                    Err(_) if !deliveries.is_empty() => break,
-                    Err(error) => return Err(unavailable(error)),
-                }
+            // What is done now could not be settled, and would be done again.
+            if !self.session.bus.is_connected() || !self.session.bus.link().borrow().connected {
+                return Err(unavailable("there is no connection to a NATS server".into()));
             }
+            self.session.collect();
+            let deliveries = self.due(max).await?;
             if !deliveries.is_empty() {
+                // So that more comes while these are worked on. What goes wrong shows when there are no more.
+                let _ = self.ask().await;
                 return Ok(deliveries);
             }
-            let read = match self.open().await {
-                Ok(()) => self.read(max).await,
-                Err(error) => Err(error),
-            };
             // A consumer that was just made may not be known to the whole cluster, and one may be changing its leader.
-            match read {
+            match self.wait().await {
                 Ok(()) => patience = Deadline::after(REQUEST_TIME),
-                Err(error) if patience.has_passed() || !self.session.bus.is_connected() => return Err(error),
+                Err(error) if patience.has_passed() || !self.session.bus.is_connected() => {
+                    return Err(unavailable(error));
+                }
                 Err(_) => sleep(OPEN_AGAIN).await,
             }
         }
@@ -98,6 +85,21 @@ impl Subscription for NatsSubscription {
 }
 
 impl NatsSubscription {
+    /// What can be delivered now.
+    async fn due(&mut self, max: usize) -> Result<Vec<Delivery>, SubscribeError> {
+        let mut deliveries = self.returned(max);
+        while deliveries.len() < max {
+            let Some(waiting) = self.session.intake().take() else { break };
+            let taken = Taken { session: &self.session, waiting: Some(waiting) };
+            match self.prepare(taken).await {
+                Ok(delivery) => deliveries.extend(delivery),
+                Err(_) if !deliveries.is_empty() => break,
+                Err(error) => return Err(unavailable(error)),
+            }
+        }
+        Ok(deliveries)
+    }
+
     fn deliver(&self, arrived: Arrived) -> Delivery {
         let settler = NatsSettler::new(Arc::clone(&self.session), arrived.clone());
         Delivery::new(arrived.subject, arrived.event, arrived.attempt, arrived.sequence, Box::new(settler))
@@ -115,108 +117,75 @@ impl NatsSubscription {
         returned.into_iter().map(|arrived| self.deliver(arrived)).collect()
     }
 
-    /// Makes a delivery of the first message that waits; none where there is nothing to deliver of it.
-    ///
-    /// The message stays in its place until there is no more waiting.
-    async fn prepare(&mut self) -> Result<Option<Delivery>, Source> {
-        let Some((lane, message)) = self.waiting.front() else { return Ok(None) };
-        let info = message.info().ok().filter(|info| info.consumer == self.spec.name.as_str());
-        let Some(info) = info else {
-            // Anybody who may publish to our inbox can send such a thing. Nobody waits for an answer to it.
-            warn!(consumer = %self.spec.name, subject = %message.subject, "passed over: no stream has sent it");
-            self.waiting.pop_front();
-            return Ok(None);
-        };
-        let key = key(*lane, &info);
+    /// Makes a delivery of a message; none where there is nothing to deliver of it. After a failure it waits as before.
+    async fn prepare(&self, mut taken: Taken<'_>) -> Result<Option<Delivery>, Source> {
+        let Some(Waiting { key, delivered, message }) = &taken.waiting else { return Ok(None) };
+        let key = *key;
         let arrived = match arrived(key, message) {
+            // Its place is taken by another event.
+            _ if !self.session.holds(key) => None,
             Ok(mut arrived) => {
-                if info.delivered > 1 {
+                if *delivered > 1 {
                     arrived.attempt = 1 + self.session.attempts(key, arrived.event.id).await?;
                 }
-                arrived
+                Some(arrived)
             }
             Err(error) => {
                 warn!(consumer = %self.spec.name, sequence = key.1, %error, "passed over: it is no event of ours");
                 message.ack_with(AckKind::Term).await?;
-                self.waiting.pop_front();
-                return Ok(None);
+                self.session.take_out(key);
+                None
             }
         };
-        let Some((_, Message { message, .. })) = self.waiting.pop_front() else { return Ok(None) };
-        let Some(reply) = message.reply else { return Ok(None) };
-        Ok(self.session.arrive(key, reply).then(|| self.deliver(arrived)))
+        taken.waiting = None;
+        Ok(arrived.map(|arrived| self.deliver(arrived)))
     }
 
-    /// Waits until there is something to deliver.
-    async fn read(&mut self, max: usize) -> Result<(), SubscribeError> {
-        let session = Arc::clone(&self.session);
-        let (lane, message) = tokio::select! {
-            read = self.poll_lanes() => read,
-            () = session.wake.notified() => return Ok(()),
-        };
-        match message {
-            Some(Ok(message)) => self.waiting.push_back((lane, message)),
-            Some(Err(error)) => return Err(self.failed(lane, error.into())),
-            None => return Err(self.failed(lane, "the server has ended the request for events".into())),
+    /// Waits until there may be something to deliver.
+    async fn wait(&mut self) -> Result<(), Source> {
+        self.open().await?;
+        self.ask().await?;
+        let (session, generation) = (&self.session, self.generation);
+        let mut link = session.bus.link();
+        tokio::select! {
+            () = poll_fn(|context| session.poll_intake(context)) => {}
+            () = session.wake.notified() => {}
+            _ = link.wait_for(|link| !link.connected || link.generation != generation) => {}
         }
-        while self.waiting.len() < max {
-            match self.poll_lanes().now_or_never() {
-                Some((lane, Some(Ok(message)))) => self.waiting.push_back((lane, message)),
-                // The next call meets it again.
-                _ => break,
-            }
+        let mut intake = session.intake();
+        match intake.fault() {
+            Some(fault) if intake.is_empty() => Err(fault),
+            _ => Ok(()),
         }
-        Ok(())
-    }
-
-    async fn poll_lanes(&mut self) -> (Lane, Option<Result<Message, pull::MessagesError>>) {
-        let lanes = &mut [(Lane::Uploads, &mut self.uploads), (Lane::Again, &mut self.again)];
-        std::future::poll_fn(|context| {
-            for (lane, stream) in lanes.iter_mut() {
-                if let Some(stream) = stream
-                    && let Poll::Ready(message) = stream.poll_next_unpin(context)
-                {
-                    return Poll::Ready((*lane, message));
-                }
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Gives a lane up, to be opened anew. What it had read is kept.
-    fn failed(&mut self, lane: Lane, error: Source) -> SubscribeError {
-        let stream = match lane {
-            Lane::Uploads => &mut self.uploads,
-            Lane::Again => &mut self.again,
-        };
-        if let Some(stream) = stream.take() {
-            self.waiting.extend(drain(stream).into_iter().map(|message| (lane, message)));
-        }
-        unavailable(error)
     }
 
     /// Opens what is not open, making the consumers where they are missing.
-    async fn open(&mut self) -> Result<(), SubscribeError> {
-        if self.uploads.is_some() && self.again.is_some() {
-            return Ok(());
-        }
-        let [uploads, again] = self.session.bus.consumers_of(&self.spec);
-        if self.uploads.is_none() {
-            self.uploads = Some(self.messages(uploads).await.map_err(unavailable)?);
-        }
-        if self.again.is_none() {
-            self.again = Some(self.messages(again).await.map_err(unavailable)?);
+    async fn open(&mut self) -> Result<(), Source> {
+        for (lane, (stream, wanted)) in [Lane::Uploads, Lane::Again].into_iter().zip(self.session.bus.consumers_of(&self.spec)) {
+            if !self.session.intake().reader(lane).is_open() {
+                let consumer = self.consumer(&stream, wanted).await?;
+                self.session.intake().reader(lane).open(consumer);
+            }
         }
         Ok(())
     }
 
-    async fn messages(&self, (stream, wanted): (String, pull::Config)) -> Result<pull::Stream, Source> {
-        let consumer = self.consumer(&stream, wanted).await?;
-        let prefetch = usize::try_from(self.session.bus.shared.options.prefetch).unwrap_or(usize::MAX).max(1);
-        let messages =
-            consumer.stream().max_messages_per_batch(prefetch).expires(PULL_TIME).heartbeat(HEARTBEAT).messages();
-        Ok(messages.await?)
+    /// Asks for more events where there is room for them.
+    async fn ask(&mut self) -> Result<(), Source> {
+        let bus = &self.session.bus;
+        let generation = bus.link().borrow().generation;
+        if generation != self.generation {
+            self.session.intake().outdate();
+            self.generation = generation;
+        }
+        for lane in [Lane::Uploads, Lane::Again] {
+            let wanted = self.session.intake().reader(lane).wanted(Room::of(bus));
+            if let Some((consumer, room)) = wanted {
+                let request = Request::send(bus, &consumer, room).await?;
+                self.session.intake().reader(lane).asked(request);
+            }
+        }
+        Ok(())
     }
 
     async fn consumer(&self, stream: &str, wanted: pull::Config) -> Result<Consumer<pull::Config>, Source> {
@@ -238,35 +207,34 @@ impl NatsSubscription {
     }
 }
 
+/// A message that is being prepared. It waits again unless that was done.
+struct Taken<'s> {
+    session: &'s Session,
+    waiting: Option<Waiting>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            self.session.intake().put_back(waiting);
+        }
+    }
+}
+
 impl Drop for NatsSubscription {
     fn drop(&mut self) {
         if let Some(lease) = &self.lease {
             lease.leave();
         }
-        let mut waiting = std::mem::take(&mut self.waiting);
-        for (lane, stream) in [(Lane::Uploads, self.uploads.take()), (Lane::Again, self.again.take())] {
-            waiting.extend(stream.into_iter().flat_map(drain).map(|message| (lane, message)));
-        }
-        for (lane, message) in waiting {
-            if let (Ok(info), Some(reply)) = (message.info(), message.reply.clone()) {
-                self.session.arrive(key(lane, &info), reply);
-            }
-        }
+        // What has come belongs to the session, which gives it back.
+        self.session.collect();
+        *self.session.intake() = Intake::new();
         let (session, lease) = (Arc::clone(&self.session), self.lease.take());
         session.bus.shared.runtime.clone().spawn(async move {
             session.close().await;
             drop(lease);
         });
     }
-}
-
-/// What a request for events has received and not given out.
-fn drain(mut stream: pull::Stream) -> Vec<Message> {
-    std::iter::from_fn(|| stream.next().now_or_never().flatten()?.ok()).collect()
-}
-
-fn key(lane: Lane, info: &Info<'_>) -> Key {
-    (lane, info.stream_sequence, info.published.unix_timestamp_nanos())
 }
 
 /// Reads a message, as a first attempt.
