@@ -5,6 +5,7 @@
 mod archive;
 mod auth;
 mod conformance;
+mod differences;
 mod examine;
 mod harness;
 mod lost_consumer;

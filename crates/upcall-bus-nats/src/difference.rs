@@ -1,8 +1,9 @@
-//! What is not as it should be about a stream, and how it is mended.
+//! What is not as it should be about a stream or a consumer, and how it is mended.
 
 use std::fmt;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
 
 /// For how long at least the server has to recognise ids: longer than a callback is repeated by OSS, which tries up to
@@ -25,7 +26,8 @@ pub struct Difference {
 pub enum Severity {
     /// It is other than configured, and does no harm to events.
     Differs,
-    /// Events could be lost by a restart, or when the stream is full, or can't be read again. Some choose that.
+    /// Events could be lost by a restart, or when the stream is full, or can't be read again, or a consumer could miss
+    /// some. Some choose that.
     Risky,
     /// It is not there.
     Missing,
@@ -114,6 +116,78 @@ pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Differ
     }
 }
 
+/// Tells what of a consumer is not as it should be.
+pub(crate) fn compare_consumer(stream: &str, wanted: &pull::Config, info: &consumer::Info) -> Vec<Difference> {
+    let (found, mut differences) = (&info.config, Vec::new());
+    let mut differs = |is_so: bool, severity, problem: String| {
+        if is_so {
+            let what = format!("consumer {} of stream {stream}", info.name);
+            differences.push(Difference { what, problem, severity });
+        }
+    };
+    let risky = Severity::Risky;
+    differs(
+        found.ack_policy != wanted.ack_policy,
+        risky,
+        format!("has events settled before they are done: its ack policy is {:?}", found.ack_policy),
+    );
+    differs(found.headers_only, risky, "gets events without their data: headers_only is set".to_owned());
+    let selected = selection(&found.filter_subject, &found.filter_subjects);
+    let to_select = selection(&wanted.filter_subject, &wanted.filter_subjects);
+    differs(selected != to_select, risky, format!("selects {}, not {}", selected.join(", "), to_select.join(", ")));
+    differs(
+        found.max_deliver > 0 && wanted.max_deliver <= 0,
+        risky,
+        format!("gives an event up after {} deliveries, without a dead letter (max_deliver)", found.max_deliver),
+    );
+    differs(
+        found.inactive_threshold != wanted.inactive_threshold,
+        risky,
+        format!("is deleted when nobody reads it for {:?}", found.inactive_threshold),
+    );
+    differs(
+        found.backoff != wanted.backoff,
+        risky,
+        "delivers events again after a time of its own, however long their sink takes: backoff is set".to_owned(),
+    );
+    let (wait, max) = (found.ack_wait, found.max_ack_pending);
+    differs(wait != wanted.ack_wait, Severity::Differs, format!("has an ack_wait of {wait:?}, not {:?}", wanted.ack_wait));
+    differs(
+        max != wanted.max_ack_pending,
+        Severity::Differs,
+        format!("lets {max} events be unsettled, not {}", wanted.max_ack_pending),
+    );
+    differences
+}
+
+/// What filters select, in either of the two ways to write them.
+pub(crate) fn selection<'f>(one: &'f str, several: &'f [String]) -> Vec<&'f str> {
+    let filters = std::iter::once(one).chain(several.iter().map(String::as_str));
+    let mut filters: Vec<&str> = filters.filter(|filter| !filter.is_empty()).collect();
+    if filters.is_empty() {
+        filters.push(">");
+    }
+    filters.sort_unstable();
+    filters
+}
+
+/// What is there, with what we care for made as wanted. Where it began can't be changed, and is not to be.
+pub(crate) fn mended_consumer(wanted: &pull::Config, found: pull::Config) -> pull::Config {
+    let wanted = wanted.clone();
+    pull::Config {
+        ack_policy: wanted.ack_policy,
+        headers_only: wanted.headers_only,
+        filter_subject: wanted.filter_subject,
+        filter_subjects: wanted.filter_subjects,
+        max_deliver: wanted.max_deliver,
+        inactive_threshold: wanted.inactive_threshold,
+        backoff: wanted.backoff,
+        ack_wait: wanted.ack_wait,
+        max_ack_pending: wanted.max_ack_pending,
+        ..found
+    }
+}
+
 pub(crate) fn has_limit(config: &Config) -> bool {
     config.max_bytes > 0 || config.max_messages > 0 || config.max_messages_per_subject > 0
 }
@@ -154,7 +228,15 @@ pub fn covers(outer: &str, inner: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::covers;
+    use super::{covers, selection};
+
+    #[test]
+    fn a_filter_is_the_same_in_either_way_to_write_it() {
+        let several = |filters: &[&str]| filters.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>();
+        assert_eq!(selection("a.>", &[]), selection("", &several(&["a.>"])));
+        assert_eq!(selection("", &[]), selection(">", &[]));
+        assert_eq!(selection("", &several(&["b", "a"])), ["a", "b"]);
+    }
 
     #[test]
     fn a_filter_covers_what_it_selects_whole() {

@@ -82,6 +82,16 @@ impl NatsBus {
         Ok(())
     }
 
+    /// Writes down how far a consumer is that is about to be made anew.
+    pub(crate) async fn note_floor(&self, stream: &str, consumer: &consumer::Info) -> Result<(), Source> {
+        if stream != self.names().uploads() {
+            return Ok(());
+        }
+        let info = self.stream_info(stream).await.map_err(|error| error.source)?;
+        let info = info.ok_or_else(|| format!("the server has no stream {stream}"))?;
+        self.write_floor(&consumer.name, Floor::new(&info, consumer)?).await
+    }
+
     /// Makes a consumer, unless another process has just done it.
     async fn create(&self, stream: &str, name: &str, config: pull::Config) -> Result<Consumer<pull::Config>, Source> {
         let context = &self.shared.context;

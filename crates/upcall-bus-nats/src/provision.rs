@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, FromConsumer, pull};
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use async_nats::jetstream::{ErrorCode, kv};
-use upcall_bus::{ArchiveError, ConsumerSpec, Start};
+use upcall_bus::{ArchiveError, ConsumerSpec, Source, Start};
 
-use crate::difference::{compare, mended};
+use crate::difference::{compare, compare_consumer, mended, mended_consumer};
 use crate::names::{DEAD_PREFIX, QUARANTINE_PREFIX, REDELIVERY_PREFIX, redelivery_subject};
+use crate::session::Lane;
 use crate::{Difference, NatsBus, Options, Severity};
 
 /// For how long a redelivery is recognised that is asked for again: an interrupted command is repeated within the hour.
@@ -35,9 +36,9 @@ impl NatsBus {
         }
         for consumer in consumers {
             for (stream, config) in self.consumers_of(consumer) {
-                if self.consumer(&stream, consumer.name.as_str()).await?.is_none() {
-                    differences
-                        .push(Difference::missing(format!("consumer {} of stream {stream}", config_name(&config))));
+                match self.consumer(&stream, consumer.name.as_str()).await? {
+                    Some(found) => differences.extend(compare_consumer(&stream, &config, found.cached_info())),
+                    None => differences.push(Difference::missing(format!("consumer {} of stream {stream}", consumer.name))),
                 }
             }
         }
@@ -60,7 +61,35 @@ impl NatsBus {
                 done.push(format!("mended stream {}", wanted.name));
             }
         }
+        for consumer in consumers {
+            for (stream, wanted) in self.consumers_of(consumer) {
+                let Some(found) = self.consumer(&stream, consumer.name.as_str()).await? else { continue };
+                let differences = compare_consumer(&stream, &wanted, found.cached_info());
+                if differences.iter().any(|difference| difference.severity >= Severity::Risky) {
+                    self.mend_consumer(&stream, &wanted, &found).await.map_err(ArchiveError::new)?;
+                    done.push(format!("mended consumer {} of stream {stream}", consumer.name));
+                }
+            }
+        }
         Ok(done)
+    }
+
+    /// Makes a consumer as it should be. It goes on where it is.
+    pub(crate) async fn mend_consumer(
+        &self,
+        stream: &str,
+        wanted: &pull::Config,
+        found: &Consumer<pull::Config>,
+    ) -> Result<Consumer<pull::Config>, Source> {
+        let (context, info) = (&self.shared.context, found.cached_info());
+        if info.config.ack_policy == wanted.ack_policy {
+            let config = pull::Config::try_from_consumer_config(info.config.clone())?;
+            return Ok(context.update_consumer_on_stream(mended_consumer(wanted, config), stream).await?);
+        }
+        // That can't be changed in place.
+        self.note_floor(stream, info).await?;
+        context.delete_consumer_from_stream(&info.name, stream).await?;
+        self.make_consumer(stream, wanted.clone()).await
     }
 
     /// Makes what is missing, and touches nothing that is there.
@@ -180,6 +209,14 @@ impl NatsBus {
         ]
     }
 
+    /// The stream that a consumer reads in a lane.
+    pub(crate) fn stream_of(&self, lane: Lane) -> String {
+        match lane {
+            Lane::Uploads => self.names().uploads().to_owned(),
+            Lane::Again => self.names().redelivery(),
+        }
+    }
+
     pub(crate) async fn stream_info(&self, name: &str) -> Result<Option<Info>, ArchiveError> {
         match self.shared.context.get_stream(name).await {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
@@ -210,10 +247,6 @@ impl NatsBus {
 
 pub(crate) fn is_unknown(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
-}
-
-fn config_name(config: &pull::Config) -> &str {
-    config.durable_name.as_deref().unwrap_or_default()
 }
 
 /// The stream under a key-value bucket, as the client library would make it.

@@ -10,7 +10,7 @@ use upcall_bus::{SettleError, SettleErrorKind, Settlement, Settler, Source};
 
 use crate::connection::REQUEST_TIME;
 use crate::dead;
-use crate::session::{Arrived, Held, Key, Lane, Session};
+use crate::session::{Arrived, Held, Key, Session};
 
 pub(crate) struct NatsSettler {
     session: Arc<Session>,
@@ -105,12 +105,7 @@ enum Fate {
 
 async fn fate(session: &Session, key: Key, held: &Held) -> Fate {
     let (lane, sequence, _) = key;
-    let names = session.bus.names();
-    let stream = match lane {
-        Lane::Uploads => names.uploads().to_owned(),
-        Lane::Again => names.redelivery(),
-    };
-    match session.bus.consumer(&stream, session.name.as_str()).await {
+    match session.bus.consumer(&session.bus.stream_of(lane), session.name.as_str()).await {
         Err(_) => Fate::Open,
         Ok(None) => Fate::Lost,
         Ok(Some(consumer)) => {

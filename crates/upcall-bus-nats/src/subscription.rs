@@ -194,16 +194,13 @@ impl NatsSubscription {
             return bus.make_consumer(stream, wanted).await;
         };
         let config = &found.cached_info().config;
-        if config.filter_subject == wanted.filter_subject
+        let is_usable = config.filter_subject == wanted.filter_subject
+            && config.filter_subjects.is_empty()
+            && config.ack_policy == wanted.ack_policy
             && config.ack_wait == wanted.ack_wait
             && config.max_ack_pending == wanted.max_ack_pending
-        {
-            return Ok(found);
-        }
-        // Where it began can't be changed, and is not to be.
-        let deliver_policy = config.deliver_policy;
-        let changed = pull::Config { deliver_policy, ..wanted };
-        Ok(bus.shared.context.update_consumer_on_stream(changed, stream).await?)
+            && !config.headers_only;
+        if is_usable { Ok(found) } else { bus.mend_consumer(stream, &wanted, &found).await }
     }
 }
 

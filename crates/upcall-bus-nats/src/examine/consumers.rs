@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use async_nats::jetstream::consumer::{AckPolicy, Info};
+use async_nats::jetstream::consumer::{AckPolicy, Info, pull};
 use async_nats::jetstream::stream::{self, Stream};
 use futures_util::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
@@ -13,7 +13,9 @@ use upcall_bus::ArchiveError;
 
 use super::{Finding, Questions, kinds};
 use crate::NatsBus;
+use crate::difference::selection;
 use crate::provision::is_unknown;
+use crate::session::Lane;
 
 /// How many consumers of a stream are looked at.
 const CONSUMERS_MAX: usize = 10_000;
@@ -28,8 +30,7 @@ impl NatsBus {
         uploads: Option<&stream::Info>,
         found: &mut Vec<Finding>,
     ) -> Result<(), ArchiveError> {
-        let names = [self.names().uploads().to_owned(), self.names().redelivery()];
-        for (at, name) in names.iter().enumerate() {
+        for (at, name) in [Lane::Uploads, Lane::Again].map(|lane| self.stream_of(lane)).iter().enumerate() {
             let stream = match self.shared.context.get_stream(name).await {
                 Ok(stream) => stream,
                 Err(error) if is_unknown(&error) => continue,
@@ -46,6 +47,10 @@ impl NatsBus {
             // Others are somebody's who looks on, and go with them.
             for consumer in consumers.iter().filter(|consumer| consumer.config.durable_name.is_some()) {
                 settings(consumer, found);
+                if let Some(spec) = questions.consumers.iter().find(|spec| spec.name.as_str() == consumer.name) {
+                    let [uploads, again] = self.consumers_of(spec);
+                    of_ours(if at == 0 { &uploads.1 } else { &again.1 }, consumer, found);
+                }
                 progress(consumer, found);
                 self.unread(&stream, consumer, found).await?;
                 if let Some(uploads) = uploads.filter(|_| at == 0) {
@@ -99,6 +104,20 @@ fn settings(consumer: &Info, found: &mut Vec<Finding>) {
     );
     let left = consumer.pause_remaining.unwrap_or_default();
     report(consumer.paused, &kinds::CONSUMER_PAUSED, format!("is paused for another {} s", left.as_secs()));
+}
+
+/// Says what one that is configured can't do its work with. Somebody else's may be so by choice.
+fn of_ours(wanted: &pull::Config, consumer: &Info, found: &mut Vec<Finding>) {
+    let config = &consumer.config;
+    if config.headers_only {
+        found.push(kinds::CONSUMER_HEADERS_ONLY.found(format!("{} has `headers_only` set", place(consumer))));
+    }
+    let selected = selection(&config.filter_subject, &config.filter_subjects).join(", ");
+    let to_select = selection(&wanted.filter_subject, &wanted.filter_subjects).join(", ");
+    if selected != to_select {
+        let what = format!("{} selects {selected}, not {to_select}", place(consumer));
+        found.push(kinds::CONSUMER_FILTER.found(what));
+    }
 }
 
 fn progress(consumer: &Info, found: &mut Vec<Finding>) {

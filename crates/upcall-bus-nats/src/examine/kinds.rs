@@ -38,6 +38,8 @@ pub const ALL: &[&Kind] = &[
     &CONSUMER_REDELIVERED,
     &CONSUMER_GIVES_UP,
     &CONSUMER_NO_ACK,
+    &CONSUMER_HEADERS_ONLY,
+    &CONSUMER_FILTER,
     &CONSUMER_EXPIRES,
     &CONSUMER_PAUSED,
     &DEAD_LETTERS,
@@ -281,21 +283,36 @@ pub(super) static CONSUMER_GIVES_UP: Kind = kind(
     Harm,
     "The server gives up on a consumer's events (`max_deliver`)",
     "It counts crashes and outages, too, and passes an event over in silence: no dead letter.",
-    "`nats consumer edit STREAM CONSUMER --max-deliver=-1`; Upcall's own `attempts_max` makes dead letters.",
+    "`nats consumer edit STREAM CONSUMER --max-deliver=-1`, or `upcall provision`; Upcall's own `attempts_max` makes dead \
+     letters.",
 );
 pub(super) static CONSUMER_NO_ACK: Kind = kind(
     "consumer-no-ack",
     Harm,
     "A consumer's events count as settled before they are",
     "A crash loses what was delivered and not yet done.",
-    "Make the consumer anew with explicit acks.",
+    "`upcall provision` makes it anew with explicit acks, where it is; one that is not Upcall's make anew yourself.",
+);
+pub(super) static CONSUMER_HEADERS_ONLY: Kind = kind(
+    "consumer-headers-only",
+    Harm,
+    "A consumer gets events without their data",
+    "It can't do anything with them.",
+    "`upcall provision` mends it.",
+);
+pub(super) static CONSUMER_FILTER: Kind = kind(
+    "consumer-filter",
+    Harm,
+    "A consumer selects other events than is configured",
+    "It misses some, or gets some that it is not to have.",
+    "`upcall provision` mends it, and so does `upcall serve` when it starts.",
 );
 pub(super) static CONSUMER_EXPIRES: Kind = kind(
     "consumer-expires",
     Harm,
     "The server deletes a consumer when nobody reads it for a while",
     "Its progress goes with it: it misses events, or gets all of them again.",
-    "`nats consumer edit STREAM CONSUMER --inactive-threshold=0s`.",
+    "`nats consumer edit STREAM CONSUMER --inactive-threshold=0s`, or `upcall provision`.",
 );
 pub(super) static CONSUMER_PAUSED: Kind = kind(
     "consumer-paused",
