@@ -9,7 +9,8 @@ use futures_util::StreamExt;
 use jiff::{Timestamp, ToSpan};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use upcall_bus::{Bus, ConsumerSpec, Deadline, Start};
+use upcall_bus::conformance::message;
+use upcall_bus::{Bus, ConsumerSpec, Deadline, Publisher, Start};
 use upcall_bus_nats::examine::{Finding, Questions, Severity, kinds};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_tests::executable::PATIENCE;
@@ -88,12 +89,19 @@ async fn a_well_kept_server_has_nothing_worse_than_a_note() {
         jetstream: "sync_interval: always".to_owned(),
         ..NatsOptions::default()
     });
-    let (bus, context) = provisioned(&server).await;
+    let (bus, _) = provisioned(&server).await;
     let mut reader = bus.subscribe(&spec("catalog")).await.unwrap();
-    publish(&context, "upcall.uploads.a", 10, 100).await;
+    for number in 1..=10 {
+        bus.publish(message(number), Deadline::after(PATIENCE)).await.unwrap();
+    }
     let monitor = Some(format!("{}/", server.monitor_url()));
-    // What is no event is passed over, and that settles it.
-    let reading = tokio::spawn(async move { reader.next(1).await });
+    let reading = tokio::spawn(async move {
+        loop {
+            for delivery in reader.next(10).await.unwrap() {
+                delivery.ack().await.unwrap();
+            }
+        }
+    });
     let questions = Questions { consumers: vec![spec("catalog")], monitor, ..Questions::default() };
     let patience = Deadline::after(PATIENCE);
     loop {

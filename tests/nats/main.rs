@@ -5,6 +5,7 @@
 mod archive;
 mod auth;
 mod conformance;
+mod deaths;
 mod differences;
 mod examine;
 mod harness;

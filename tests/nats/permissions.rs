@@ -81,12 +81,16 @@ async fn each_part_can_do_its_work_and_no_more() {
     let consumer = connect(&server, "consumer", "change-me-2").await;
     consumer.keep(false, vec![catalog.clone()]);
     wait_until_in_order(&consumer).await;
+    assert_eq!(consumer.remark(), None, "how far it is can be written down");
     let mut reader = consumer.subscribe(&catalog).await.unwrap();
     next(&mut reader).await.ack().await.unwrap();
     next(&mut reader).await.retry(Duration::from_millis(10), "not yet").await.unwrap();
     let again = next(&mut reader).await;
     assert_eq!(again.attempt(), 2);
     again.dead_letter("never").await.unwrap();
+    // Where the stream recognises a letter, it is looked whether that is still there.
+    let dead = async_nats::jetstream::new(consumer.client().clone()).get_stream_no_info("UPCALL_DEAD").await.unwrap();
+    timeout(PATIENCE, dead.get_raw_message(1)).await.expect("it is permitted").unwrap();
 
     let quarantined = operator.quarantined(0, 10).await.unwrap();
     assert!(operator.drop_quarantined(quarantined[0].number).await.unwrap());

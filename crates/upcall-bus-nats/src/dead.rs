@@ -1,19 +1,38 @@
 //! Dead letters on their way to their stream.
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
+use async_nats::jetstream::{ErrorCode, Message};
+use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::warn;
 use upcall_bus::Source;
 
-use crate::connection::REQUEST_TIME;
+use crate::connection::{REQUEST_TIME, text};
 use crate::names::{dead_subject, header};
 use crate::publish::{code, event_headers};
-use crate::session::{Arrived, Lane, Session};
+use crate::session::{Arrived, Key, Lane, Session};
 
+/// The header with the id by which a stream recognises a message.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// What a dead letter has to have, whatever its event has.
+const OURS: [&str; 8] = [
+    header::CONSUMER,
+    header::SUBJECT,
+    header::SEQUENCE,
+    header::STORED_AT,
+    header::REASON,
+    header::ATTEMPTS,
+    header::REFERENCE,
+    header::DIED_AT,
+];
+/// Where an event was; what is given again has it already.
+const PLACE: [&str; 3] = [header::SUBJECT, header::SEQUENCE, header::STORED_AT];
+/// How often an event may die within the duplicate window of the dead letters.
+const DEATHS_MAX: u32 = 100;
 /// How much of a reason goes into a header.
 const REASON_BYTES_MAX: usize = 4 << 10;
 /// How much of it where the dead letter would else be too large for the server.
@@ -26,30 +45,106 @@ pub(crate) async fn publish(session: &Session, arrived: &Arrived, reason: &str, 
     let event = arrived.event.to_binary();
     let mut headers = event_headers(event.headers);
     place(&mut headers, arrived.subject.as_str(), arrived.sequence, &arrived.stored_at);
-    headers.insert(header::CONSUMER, session.name.as_str());
-    headers.insert(header::REASON, one_line(reason));
     headers.insert(header::ATTEMPTS, arrived.attempt.to_string());
-    headers.insert(header::DIED_AT, now.to_string());
-    // The same death is one dead letter, also if the process dies before the event is settled.
-    let lane = if arrived.key.0 == Lane::Again { "again" } else { "uploads" };
-    let id = format!("{}:{lane}:{}:{}", session.name, arrived.key.1, arrived.event.id);
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-    headers.insert(async_nats::header::NATS_EXPECTED_STREAM, session.bus.names().dead());
-    let message = PublishMessage::build().headers(headers.clone()).payload(event.data.into());
-    let Err(error) = timeout(REQUEST_TIME, send(session, message)).await? else { return Ok(()) };
-    if !is_too_large(&error) {
-        return Err(error.into());
-    }
-    warn!(consumer = %session.name, sequence = arrived.sequence, "the dead letter is too large, and refers to the event");
-    headers.insert(header::REASON, one_line(&reason[..reason.floor_char_boundary(REASON_BYTES_SHORT)]));
-    headers.insert(header::REFERENCE, "event");
-    let message = PublishMessage::build().headers(headers);
-    Ok(timeout(REQUEST_TIME, send(session, message)).await??)
+    let id = format!("{}:{}", death(session, arrived.key), arrived.event.id);
+    Letter { session, id, headers, payload: event.data.into() }.publish(reason, now).await
 }
 
-async fn send(session: &Session, message: PublishMessage) -> Result<(), PublishError> {
-    session.bus.shared.context.send_publish(dead_subject(&session.name), message).await?.await?;
-    Ok(())
+/// Publishes a message that can't be read, as it is, as a dead letter that nobody has tried.
+pub(crate) async fn publish_unreadable(
+    session: &Session,
+    key: Key,
+    message: &Message,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Source> {
+    let (lane, sequence, stored_ns) = key;
+    let mut headers = HeaderMap::new();
+    for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
+        let name: &str = name.as_ref();
+        // The server's, and what only we say of a letter.
+        let is_ours = OURS.contains(&name) && (lane == Lane::Uploads || !PLACE.contains(&name));
+        if !name.starts_with("Nats-") && !is_ours {
+            values.iter().for_each(|value| headers.append(name, value.clone()));
+        }
+    }
+    // What is given again has its place with it.
+    if lane == Lane::Uploads || headers.get(header::SEQUENCE).is_none() {
+        place(&mut headers, &message.subject, sequence, &Timestamp::from_nanosecond(stored_ns)?.to_string());
+    }
+    headers.insert(header::ATTEMPTS, "0");
+    let id = format!("{}:{stored_ns}", death(session, key));
+    Letter { session, id, headers, payload: message.payload.clone() }.publish(reason, now).await
+}
+
+/// The same death is one dead letter, also if the process dies before the event is settled.
+fn death(session: &Session, (lane, sequence, _): Key) -> String {
+    let lane = if lane == Lane::Again { "again" } else { "uploads" };
+    format!("{}:{lane}:{sequence}", session.name)
+}
+
+struct Letter<'s> {
+    session: &'s Session,
+    /// By which the stream recognises it.
+    id: String,
+    headers: HeaderMap,
+    payload: Bytes,
+}
+
+impl Letter<'_> {
+    async fn publish(mut self, reason: &str, now: Timestamp) -> Result<(), Source> {
+        self.headers.insert(header::CONSUMER, self.session.name.as_str());
+        self.headers.insert(header::REASON, one_line(reason));
+        self.headers.insert(header::DIED_AT, now.to_string());
+        let Err(error) = self.send(&self.headers, self.payload.clone()).await else { return Ok(()) };
+        if !error.downcast_ref().is_some_and(is_too_large) {
+            return Err(error);
+        }
+        warn!(consumer = %self.session.name, id = self.id, "the dead letter is too large, and refers to the event");
+        self.headers.insert(header::REASON, one_line(&reason[..reason.floor_char_boundary(REASON_BYTES_SHORT)]));
+        self.headers.insert(header::REFERENCE, "event");
+        match self.send(&self.headers, Bytes::new()).await {
+            // A stranger's headers can be as large as anything.
+            Err(error) if error.downcast_ref().is_some_and(is_too_large) => {
+                let mut ours = HeaderMap::new();
+                for name in OURS {
+                    self.headers.get(name).into_iter().for_each(|value| ours.insert(name, value.clone()));
+                }
+                self.send(&ours, Bytes::new()).await
+            }
+            sent => sent,
+        }
+    }
+
+    /// Sends it until the stream has it. What died a while ago may have been sent again or dropped since; then the stream
+    /// still recognises the id, and this is another death.
+    async fn send(&self, headers: &HeaderMap, payload: Bytes) -> Result<(), Source> {
+        let bus = &self.session.bus;
+        for death in 1..=DEATHS_MAX {
+            let id = if death == 1 { self.id.clone() } else { format!("{}:{death}", self.id) };
+            let mut headers = headers.clone();
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
+            headers.insert(async_nats::header::NATS_EXPECTED_STREAM, bus.names().dead());
+            let message = PublishMessage::build().headers(headers).payload(payload.clone());
+            let subject = dead_subject(&self.session.name);
+            let sent = async { bus.shared.context.send_publish(subject, message).await?.await };
+            let ack = timeout(REQUEST_TIME, sent).await??;
+            if !ack.duplicate || self.is_there(ack.sequence, &id).await? {
+                return Ok(());
+            }
+        }
+        Err(format!("the event has died {DEATHS_MAX} times within the duplicate window of its dead letters").into())
+    }
+
+    async fn is_there(&self, sequence: u64, id: &str) -> Result<bool, Source> {
+        let bus = &self.session.bus;
+        let stream = bus.shared.context.get_stream_no_info(bus.names().dead()).await?;
+        match stream.raw_message_builder().sequence(sequence).send().await {
+            Ok(letter) => Ok(text(&letter.headers, MESSAGE_ID) == Some(id)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 fn is_too_large(error: &PublishError) -> bool {

@@ -151,7 +151,11 @@ pub(crate) fn compare_consumer(stream: &str, wanted: &pull::Config, info: &consu
         "delivers events again after a time of its own, however long their sink takes: backoff is set".to_owned(),
     );
     let (wait, max) = (found.ack_wait, found.max_ack_pending);
-    differs(wait != wanted.ack_wait, Severity::Differs, format!("has an ack_wait of {wait:?}, not {:?}", wanted.ack_wait));
+    differs(
+        wait != wanted.ack_wait,
+        Severity::Differs,
+        format!("has an ack_wait of {wait:?}, not {:?}", wanted.ack_wait),
+    );
     differs(
         max != wanted.max_ack_pending,
         Severity::Differs,

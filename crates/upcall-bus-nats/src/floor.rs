@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_consumer_goes_on_where_it_was_or_begins_with_all_of_another_stream() {
-        let [made, made_anew] = ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000000001Z"].map(|time| time.parse().unwrap());
+        let [made, made_anew] =
+            ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000000001Z"].map(|time| time.parse().unwrap());
         let floor = Floor { stream_created: made, settled: 7 };
         for (created, last_sequence, expected) in [
             (made, 9, DeliverPolicy::ByStartSequence { start_sequence: 8 }),

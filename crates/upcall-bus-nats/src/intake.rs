@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull::{self, BatchConfig};
 use async_nats::jetstream::consumer::Consumer;
+use async_nats::jetstream::consumer::pull::{self, BatchConfig};
 use async_nats::{StatusCode, Subscriber};
 use futures_util::StreamExt;
 use tokio::time::{Instant, Sleep, sleep};
@@ -135,6 +135,11 @@ impl Reader {
         self.consumer = Some(consumer);
     }
 
+    /// Gives the consumer up, to be opened again. What it has sent is kept.
+    pub(crate) fn close(&mut self) {
+        self.consumer = None;
+    }
+
     pub(crate) fn asked(&mut self, request: Request) {
         self.requests.push(request);
     }
@@ -164,14 +169,14 @@ impl Reader {
         let mut at = 0;
         while let Some(request) = self.requests.get_mut(at) {
             match request.poll(context) {
-                Poll::Ready(Answer::Message(message)) => {
+                Poll::Ready(Some(Ok(message))) => {
                     if let Some((key, delivered)) = accept(self.lane, request.consumer_made, &message) {
                         self.bytes += message.length;
                         self.waiting.push_back(Waiting { key, delivered, message });
                     }
                 }
-                Poll::Ready(Answer::End) => drop(self.requests.remove(at)),
-                Poll::Ready(Answer::Failed(fault)) => {
+                Poll::Ready(None) => drop(self.requests.remove(at)),
+                Poll::Ready(Some(Err(fault))) => {
                     self.requests.remove(at);
                     self.consumer = None;
                     self.fault = Some(fault);
@@ -208,13 +213,6 @@ pub(crate) struct Request {
     silence: Pin<Box<Sleep>>,
 }
 
-enum Answer {
-    Message(Message),
-    /// No more comes of it.
-    End,
-    Failed(Source),
-}
-
 impl Request {
     /// Asks for events.
     pub(crate) async fn send(bus: &NatsBus, consumer: &Consumer<pull::Config>, room: Room) -> Result<Self, Source> {
@@ -238,15 +236,16 @@ impl Request {
         })
     }
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+    /// The next message; `None` when no more comes.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message, Source>>> {
         while self.left > 0 {
             let message = match self.answers.poll_next_unpin(context) {
                 Poll::Ready(Some(message)) => message,
-                Poll::Ready(None) => return Poll::Ready(Answer::Failed("the connection is closed".into())),
+                Poll::Ready(None) => return Poll::Ready(Some(Err("the connection is closed".into()))),
                 Poll::Pending => {
                     return self.silence.as_mut().poll(context).map(|()| match self.is_outdated {
-                        true => Answer::End,
-                        false => Answer::Failed("the server says nothing any more".into()),
+                        true => None,
+                        false => Some(Err("the server says nothing any more".into())),
                     });
                 }
             };
@@ -256,21 +255,23 @@ impl Request {
                 StatusCode::OK => {
                     self.left -= 1;
                     let context = self.bus.shared.context.clone();
-                    return Poll::Ready(Answer::Message(Message { message, context }));
+                    return Poll::Ready(Some(Ok(Message { message, context })));
                 }
                 StatusCode::IDLE_HEARTBEAT => {}
-                StatusCode::TIMEOUT => return Poll::Ready(Answer::End),
+                StatusCode::TIMEOUT => return Poll::Ready(None),
                 // As many bytes as were asked for.
-                StatusCode::REQUEST_TERMINATED if said.starts_with("Message Size Exceeds") || said.starts_with("Batch Completed") => {
-                    return Poll::Ready(Answer::End);
+                StatusCode::REQUEST_TERMINATED
+                    if said.starts_with("Message Size Exceeds") || said.starts_with("Batch Completed") =>
+                {
+                    return Poll::Ready(None);
                 }
-                _ if self.is_outdated => return Poll::Ready(Answer::End),
+                _ if self.is_outdated => return Poll::Ready(None),
                 status => {
                     let fault = format!("the server has ended the request for events: {status} {said}");
-                    return Poll::Ready(Answer::Failed(fault.into()));
+                    return Poll::Ready(Some(Err(fault.into())));
                 }
             }
         }
-        Poll::Ready(Answer::End)
+        Poll::Ready(None)
     }
 }

@@ -68,7 +68,8 @@ impl NatsBus {
             differences = self.check(consumers).await.map_err(in_words)?;
         }
         let unwritten = self.note_floors(consumers).await.err();
-        let unwritten = unwritten.map(|error| format!("how far consumers are can't be written down: {}", error_chain(&*error)));
+        let unwritten =
+            unwritten.map(|error| format!("how far consumers are can't be written down: {}", error_chain(&*error)));
         let those = |is_so: fn(Severity) -> bool| {
             let those = differences.iter().filter(|difference| is_so(difference.severity));
             let words: Vec<String> = those.map(Difference::to_string).collect();

@@ -38,7 +38,9 @@ impl NatsBus {
             for (stream, config) in self.consumers_of(consumer) {
                 match self.consumer(&stream, consumer.name.as_str()).await? {
                     Some(found) => differences.extend(compare_consumer(&stream, &config, found.cached_info())),
-                    None => differences.push(Difference::missing(format!("consumer {} of stream {stream}", consumer.name))),
+                    None => {
+                        differences.push(Difference::missing(format!("consumer {} of stream {stream}", consumer.name)));
+                    }
                 }
             }
         }

@@ -10,19 +10,24 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::warn;
-use upcall_bus::{Bus, ConsumerSpec, Deadline, Delivery, Source, SubscribeError, SubscribeErrorKind, Subscription};
+use upcall_bus::{
+    Bus, ConsumerSpec, Deadline, Delivery, Source, SubscribeError, SubscribeErrorKind, Subscription, error_chain,
+};
 use upcall_event::{Event, Subject};
 
-use crate::NatsBus;
 use crate::connection::{Lease, REQUEST_TIME, text};
 use crate::intake::{Intake, Request, Room, Waiting};
 use crate::names::header;
 use crate::publish::read_event;
 use crate::session::{Arrived, Key, Lane, Session};
 use crate::settle::NatsSettler;
+use crate::{NatsBus, dead};
 
 /// How long to wait before a consumer is opened again that could not be.
 const OPEN_AGAIN: Duration = Duration::from_millis(100);
+
+/// The header that says how large the data is of a message that came without.
+const DATA_LEFT_OUT: &str = "Nats-Msg-Size";
 
 /// A consumer's end of the bus.
 struct NatsSubscription {
@@ -131,14 +136,48 @@ impl NatsSubscription {
                 Some(arrived)
             }
             Err(error) => {
-                warn!(consumer = %self.spec.name, sequence = key.1, %error, "passed over: it is no event of ours");
-                message.ack_with(AckKind::Term).await?;
-                self.session.take_out(key);
+                self.set_aside(key, *delivered, message, &error_chain(&*error)).await?;
                 None
             }
         };
         taken.waiting = None;
         Ok(arrived.map(|arrived| self.deliver(arrived)))
+    }
+
+    /// Makes a dead letter of a message that can't be read, or leaves it to the server for a while.
+    async fn set_aside(&self, key: Key, delivered: i64, message: &Message, error: &str) -> Result<(), Source> {
+        let (consumer, sequence) = (&self.spec.name, key.1);
+        let says_size = message.headers.as_ref().is_some_and(|headers| text(headers, DATA_LEFT_OUT).is_some());
+        if says_size && message.payload.is_empty() && (delivered == 1 || self.is_without_data(key.0).await?) {
+            // Mended when it is opened again; the server brings the message again when its patience ends.
+            warn!(%consumer, sequence, "passed over for now: the consumer gets no data, headers_only is set");
+            self.session.intake().reader(key.0).close();
+            self.session.take_out(key);
+            return Ok(());
+        }
+        let reason = format!("it is no event of ours: {error}");
+        match dead::publish_unreadable(&self.session, key, message, &reason, Timestamp::now()).await {
+            Ok(()) => {
+                warn!(%consumer, sequence, error, "dead letter: it is no event of ours");
+                message.ack_with(AckKind::Term).await?;
+            }
+            Err(error) if !self.session.bus.is_connected() => return Err(error),
+            // Those behind it do not wait for it. It comes again when the server's patience ends.
+            Err(failure) => {
+                let failure = error_chain(&*failure);
+                warn!(%consumer, sequence, error, failure, "passed over for now: it is no event, and can't be a dead letter");
+            }
+        }
+        self.session.take_out(key);
+        Ok(())
+    }
+
+    /// Whether the server sends this consumer headers only.
+    async fn is_without_data(&self, lane: Lane) -> Result<bool, Source> {
+        let bus = &self.session.bus;
+        let consumer =
+            bus.consumer(&bus.stream_of(lane), self.spec.name.as_str()).await.map_err(|error| error.source)?;
+        Ok(consumer.is_some_and(|consumer| consumer.cached_info().config.headers_only))
     }
 
     /// Waits until there may be something to deliver.
@@ -161,7 +200,9 @@ impl NatsSubscription {
 
     /// Opens what is not open, making the consumers where they are missing.
     async fn open(&mut self) -> Result<(), Source> {
-        for (lane, (stream, wanted)) in [Lane::Uploads, Lane::Again].into_iter().zip(self.session.bus.consumers_of(&self.spec)) {
+        for (lane, (stream, wanted)) in
+            [Lane::Uploads, Lane::Again].into_iter().zip(self.session.bus.consumers_of(&self.spec))
+        {
             if !self.session.intake().reader(lane).is_open() {
                 let consumer = self.consumer(&stream, wanted).await?;
                 self.session.intake().reader(lane).open(consumer);
