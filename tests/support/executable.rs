@@ -18,11 +18,13 @@ pub fn path() -> &'static Path {
         // Of the whole workspace, so that dependencies have the features that they have in its tests: they would else be
         // built twice.
         build.args(["build", "--quiet", "--locked", "--workspace", "--bin", "upcall"]).current_dir(workspace());
-        // Cargo tells this test about its package. Told to another cargo, some build scripts take it for a change, and
-        // half of the dependencies are built anew.
-        let told = std::env::vars_os().map(|(name, _)| name);
-        told.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_"))
-            .for_each(|name| _ = build.env_remove(name));
+        // Cargo tells this test about its package. Told to another cargo, some build scripts (ring's) take it for a change,
+        // and half of the dependencies are built anew, here and then by whoever builds next.
+        for (name, _) in std::env::vars_os() {
+            if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|told| name.to_string_lossy().starts_with(told)) {
+                build.env_remove(name);
+            }
+        }
         // A test lies in `target/PROFILE/deps`, a benchmark in `target/PROFILE`.
         let own = std::env::current_exe().expect("a process has a path");
         let folder = own.parent().expect("an executable lies in a folder");
