@@ -53,27 +53,35 @@ impl NatsBus {
     /// # Errors
     /// If the server refuses; what was done until then stays.
     pub async fn provision(&self, consumers: &[ConsumerSpec]) -> Result<Vec<String>, ArchiveError> {
-        let mut done = self.make_missing(consumers).await?;
+        // Boxed: what these keep while they wait is large.
+        let mut done = Box::pin(self.make_missing(consumers)).await?;
         for wanted in self.wanted() {
             let Some(info) = self.stream_info(&wanted.name).await? else { continue };
             let mut differences = Vec::new();
             compare(&wanted, &info, &mut differences);
             if differences.iter().any(|difference| difference.severity >= Severity::Risky) {
-                self.shared.context.update_stream(mended(&wanted, info.config)).await.map_err(ArchiveError::new)?;
+                let update = self.shared.context.update_stream(mended(&wanted, info.config));
+                Box::pin(update).await.map_err(ArchiveError::new)?;
                 done.push(format!("mended stream {}", wanted.name));
             }
         }
+        Box::pin(self.mend_consumers(consumers, &mut done)).await?;
+        Ok(done)
+    }
+
+    async fn mend_consumers(&self, consumers: &[ConsumerSpec], done: &mut Vec<String>) -> Result<(), ArchiveError> {
         for consumer in consumers {
             for (stream, wanted) in self.consumers_of(consumer) {
                 let Some(found) = self.consumer(&stream, consumer.name.as_str()).await? else { continue };
                 let differences = compare_consumer(&stream, &wanted, found.cached_info());
                 if differences.iter().any(|difference| difference.severity >= Severity::Risky) {
-                    self.mend_consumer(&stream, &wanted, &found).await.map_err(ArchiveError::new)?;
+                    let mended = self.mend_consumer(&stream, &wanted, &found);
+                    Box::pin(mended).await.map_err(ArchiveError::new)?;
                     done.push(format!("mended consumer {} of stream {stream}", consumer.name));
                 }
             }
         }
-        Ok(done)
+        Ok(())
     }
 
     /// Makes a consumer as it should be. It goes on where it is.
@@ -111,7 +119,7 @@ impl NatsBus {
             for (stream, config) in self.consumers_of(consumer) {
                 let name = consumer.name.as_str();
                 if self.consumer(&stream, name).await?.is_none() {
-                    self.make_consumer(&stream, config).await.map_err(ArchiveError::new)?;
+                    Box::pin(self.make_consumer(&stream, config)).await.map_err(ArchiveError::new)?;
                     done.push(format!("made consumer {name} of stream {stream}"));
                 }
             }
