@@ -8,6 +8,26 @@ use super::{
 };
 use crate::{Start, SubscribeErrorKind};
 
+/// Longer than a harness lets its bus wait for a consumer's word.
+const LONG: Duration = Duration::from_secs(3);
+
+/// A consumer may take its time: what it holds, and what waits behind that, does not come twice.
+pub async fn what_takes_long_comes_once<H: Harness>(harness: H) {
+    let bus = harness.bus();
+    publish_all(&*bus, [0]).await;
+    let mut subscription = subscribe(&*bus, &consumer("c")).await;
+    let mut taken = take(&mut *subscription, 1).await;
+    publish_all(&*bus, 1..5).await;
+    tokio::time::sleep(LONG).await;
+    taken.extend(take(&mut *subscription, 4).await);
+    assert_eq!(numbers(&taken), [0, 1, 2, 3, 4]);
+    assert!(taken.iter().all(|delivery| delivery.attempt() == 1), "{taken:?}");
+    ack_all(taken).await;
+    nothing_comes(&mut *subscription).await;
+    drop(subscription);
+    nothing_comes(&mut *subscribe(&*bus, &consumer("c")).await).await;
+}
+
 /// Two consumers both get everything, and what they acked does not come again, also not to a new subscription.
 pub async fn every_consumer_gets_every_event_once<H: Harness>(harness: H) {
     let bus = harness.bus();
