@@ -58,13 +58,24 @@ impl Settler for NatsSettler {
                 AckKind::Ack
             }
         };
+        let is_for_good = matches!(kind, AckKind::Ack);
         let Some(held) = self.session.take_out(key) else { return Err(self.lost()) };
         // Put back whatever happens, also when this future is dropped, until the server has answered.
         let mut settling = Settling { session: &self.session, key, held: Some(held.clone()) };
+        if is_for_good {
+            // A server that was killed may have forgotten that it delivered it, and send it once more until then.
+            self.session.put_back(key, held.clone());
+        }
         let answer = self.session.client().request(held.reply.clone(), kind.into());
         let failure: Source = match timeout(REQUEST_TIME, answer).await {
             Ok(Ok(_)) => {
                 settling.held = None;
+                if is_for_good {
+                    // Whatever was sent before the answer has come before it.
+                    self.session.collect();
+                    self.session.take_out(key);
+                    self.session.wake.notify_one();
+                }
                 drop(settling);
                 self.arrived = None;
                 return Ok(());
