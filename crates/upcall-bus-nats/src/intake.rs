@@ -79,7 +79,7 @@ impl Intake {
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
-        mut accept: impl FnMut(Lane, i128, &Message) -> Option<(Key, i64)>,
+        mut accept: impl FnMut(Lane, Origin, &Message) -> Option<(Key, i64)>,
     ) -> Poll<()> {
         let [uploads, again] = [&mut self.uploads, &mut self.again].map(|reader| reader.poll(context, &mut accept));
         if uploads.is_ready() { uploads } else { again }
@@ -163,14 +163,14 @@ impl Reader {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
-        accept: &mut impl FnMut(Lane, i128, &Message) -> Option<(Key, i64)>,
+        accept: &mut impl FnMut(Lane, Origin, &Message) -> Option<(Key, i64)>,
     ) -> Poll<()> {
         let mut outcome = Poll::Pending;
         let mut at = 0;
         while let Some(request) = self.requests.get_mut(at) {
             match request.poll(context) {
                 Poll::Ready(Some(Ok(message))) => {
-                    if let Some((key, delivered)) = accept(self.lane, request.consumer_made, &message) {
+                    if let Some((key, delivered)) = accept(self.lane, request.origin, &message) {
                         self.bytes += message.length;
                         self.waiting.push_back(Waiting { key, delivered, message });
                     }
@@ -201,12 +201,20 @@ impl Room {
     }
 }
 
+/// Where a message came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// When the consumer was made that was asked (nanoseconds since 1970).
+    pub(crate) consumer_made: i128,
+    /// The connection on which it was asked.
+    pub(crate) connection: u64,
+}
+
 /// One request for events.
 pub(crate) struct Request {
     answers: Subscriber,
     bus: NatsBus,
-    /// When the consumer was made that was asked (nanoseconds since 1970).
-    consumer_made: i128,
+    origin: Origin,
     /// How many events may still come.
     left: usize,
     is_outdated: bool,
@@ -216,6 +224,8 @@ pub(crate) struct Request {
 impl Request {
     /// Asks for events.
     pub(crate) async fn send(bus: &NatsBus, consumer: &Consumer<pull::Config>, room: Room) -> Result<Self, Source> {
+        let connection = bus.link().borrow().generation;
+        let consumer_made = consumer.cached_info().created.unix_timestamp_nanos();
         let inbox = async_nats::Subject::from(bus.client().new_inbox());
         let answers = bus.client().subscribe(inbox.clone()).await?;
         let batch = BatchConfig {
@@ -229,7 +239,7 @@ impl Request {
         Ok(Self {
             answers,
             bus: bus.clone(),
-            consumer_made: consumer.cached_info().created.unix_timestamp_nanos(),
+            origin: Origin { consumer_made, connection },
             left: room.events,
             is_outdated: false,
             silence: Box::pin(sleep(SILENCE_MAX)),

@@ -4,7 +4,9 @@ mod scan;
 
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind as NatsKind};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::RawMessageErrorKind;
@@ -212,15 +214,32 @@ impl NatsBus {
     /// # Errors
     /// If the server can't be asked.
     pub async fn id_at(&self, sequence: u64) -> Result<Option<String>, ArchiveError> {
+        let message = self.message_at(self.names().uploads(), sequence).await.map_err(ArchiveError::new)?;
+        Ok(message.map(|message| message_id(&message.headers).unwrap_or_default().to_owned()))
+    }
+
+    /// When a stream stored the message that it holds at a sequence, as its leader knows it (nanoseconds since 1970).
+    pub(crate) async fn stored_ns(&self, stream: &str, sequence: u64) -> Result<Option<i128>, Source> {
+        let message = self.message_at(stream, sequence).await?;
+        Ok(message.map(|message| message.time.unix_timestamp_nanos()))
+    }
+
+    /// `None` also where there is no such stream.
+    async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<StreamMessage>, Source> {
         let ask = async {
-            let stream = self.shared.context.get_stream_no_info(self.names().uploads()).await?;
+            let stream = self.shared.context.get_stream_no_info(stream).await?;
             match stream.get_raw_message(sequence).await {
-                Ok(message) => Ok(Some(message_id(&message.headers).unwrap_or_default().to_owned())),
-                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-                Err(error) => Err(Source::from(error)),
+                Ok(message) => Ok(Some(message)),
+                Err(error) => match error.kind() {
+                    RawMessageErrorKind::NoMessageFound => Ok(None),
+                    RawMessageErrorKind::JetStream(kind) if kind.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                        Ok(None)
+                    }
+                    _ => Err(Source::from(error)),
+                },
             }
         };
-        timeout(REQUEST_TIME, ask).await.map_err(ArchiveError::new)?.map_err(ArchiveError::new)
+        timeout(REQUEST_TIME, ask).await?
     }
 }
 

@@ -9,11 +9,11 @@ use async_nats::jetstream::{AckKind, Message};
 use async_nats::{Client, Subject as Reply};
 use tokio::sync::Notify;
 use tracing::warn;
-use upcall_bus::ConsumerName;
+use upcall_bus::{ConsumerName, Source};
 use upcall_event::{Event, Subject};
 
 use crate::NatsBus;
-use crate::intake::Intake;
+use crate::intake::{Intake, Origin};
 
 /// How long the server keeps what it gets back from a subscription that ends: until it has forgotten the requests of
 /// that one. It would else take the first event out of its queue for them, and put it back at the end.
@@ -52,6 +52,8 @@ pub(crate) struct Held {
     pub(crate) reply: Reply,
     /// When the consumer was made that it came from (nanoseconds since 1970): another one of its name knows nothing of it.
     pub(crate) consumer_made: i128,
+    /// The connection on which the stream is known to have it; none where that is in doubt.
+    pub(crate) stands_on: Option<u64>,
 }
 
 /// What a subscription and its deliveries share.
@@ -104,7 +106,7 @@ impl Session {
 
     /// Takes up what has come. Ready when there is something new, or a stream can't be read.
     pub(crate) fn poll_intake(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.intake().poll(context, |lane, consumer_made, message| self.accept(lane, consumer_made, message))
+        self.intake().poll(context, |lane, origin, message| self.accept(lane, origin, message))
     }
 
     /// Takes up what has come until now.
@@ -113,7 +115,7 @@ impl Session {
     }
 
     /// Takes note of a message. None if it is not to be delivered.
-    fn accept(&self, lane: Lane, consumer_made: i128, message: &Message) -> Option<(Key, i64)> {
+    fn accept(&self, lane: Lane, origin: Origin, message: &Message) -> Option<(Key, i64)> {
         let info = message.info().ok().filter(|info| info.consumer == self.name.as_str());
         let Some((info, reply)) = info.zip(message.reply.clone()) else {
             // Anybody who may publish to our inbox can send such a thing. Nobody waits for an answer to it.
@@ -121,21 +123,44 @@ impl Session {
             return None;
         };
         let key = (lane, info.stream_sequence, info.published.unix_timestamp_nanos());
-        self.arrive(key, Held { reply, consumer_made }).then_some((key, info.delivered))
+        let Origin { consumer_made, connection } = origin;
+        let held = Held { reply, consumer_made, stands_on: Some(connection) };
+        self.arrive(key, held).then_some((key, info.delivered))
     }
 
     /// Takes note of a message. False if it is here already: the server has lost patience and sent it once more, and
     /// is answered where it asked last.
     fn arrive(&self, key: Key, held: Held) -> bool {
         let mut state = self.lock();
-        let (lane, sequence, _) = key;
-        let same_place = (lane, sequence, i128::MIN)..=(lane, sequence, i128::MAX);
-        let other = state.held.range(same_place).map(|(other, _)| *other).find(|other| *other != key);
-        if let Some(other) = other {
+        if let Some(other) = state.in_its_place(key) {
             // The stream has lost that one, and would take its settlement for this one's.
             state.held.remove(&other);
         }
         state.held.insert(key, held).is_none()
+    }
+
+    /// Whether the stream still has an event where it was delivered from. A server that came back with less than it had
+    /// gives the place to another event, and would take this one's settlement for that one's. So it is asked on each new
+    /// connection, and where it has not answered. An event that is not there is given up.
+    ///
+    /// # Errors
+    /// If the server can't be asked.
+    pub(crate) async fn stands(&self, key: Key) -> Result<bool, Source> {
+        let connection = self.bus.link().borrow().generation;
+        match self.lock().held.get(&key) {
+            None => return Ok(false),
+            Some(held) if held.stands_on == Some(connection) => return Ok(true),
+            Some(_) => {}
+        }
+        let (lane, sequence, stored_ns) = key;
+        let stands = self.bus.stored_ns(&self.bus.stream_of(lane), sequence).await? == Some(stored_ns);
+        let mut state = self.lock();
+        if !stands {
+            state.held.remove(&key);
+        } else if let Some(held) = state.held.get_mut(&key) {
+            held.stands_on = Some(connection);
+        }
+        Ok(stands)
     }
 
     /// Whether an event is still ours to settle.
@@ -151,9 +176,12 @@ impl Session {
         if state.closed { None } else { state.held.remove(&key) }
     }
 
-    /// Puts an event back that could not be settled.
+    /// Puts an event back of whose settlement is not known whether it has reached the server.
     pub(crate) fn put_back(&self, key: Key, held: Held) {
-        self.lock().held.entry(key).or_insert(held);
+        let mut state = self.lock();
+        if state.in_its_place(key).is_none() {
+            state.held.entry(key).or_insert(Held { stands_on: None, ..held });
+        }
     }
 
     /// Gives an event up, unless it has come again from another consumer of the name. True if it was given up.
@@ -192,7 +220,16 @@ impl Session {
 
     /// Tells the server that all of it is being worked on.
     async fn extend(&self) {
-        let replies: Vec<Reply> = self.lock().held.values().map(|held| held.reply.clone()).collect();
+        let keys: Vec<Key> = self.lock().held.keys().copied().collect();
+        let mut replies = Vec::with_capacity(keys.len());
+        for key in keys {
+            // Else an event in the place of a lost one would never be delivered again.
+            match self.stands(key).await {
+                Ok(true) => replies.extend(self.lock().held.get(&key).map(|held| held.reply.clone())),
+                Ok(false) => {}
+                Err(_) => break,
+            }
+        }
         if self.bus.is_connected() {
             tell(self.client(), replies, AckKind::Progress).await;
         }
@@ -200,6 +237,15 @@ impl Session {
 
     pub(crate) fn client(&self) -> &Client {
         &self.bus.shared.client
+    }
+}
+
+impl State {
+    /// The event that has another one's place in its stream.
+    fn in_its_place(&self, key: Key) -> Option<Key> {
+        let (lane, sequence, _) = key;
+        let same_place = (lane, sequence, i128::MIN)..=(lane, sequence, i128::MAX);
+        self.held.range(same_place).map(|(other, _)| *other).find(|other| *other != key)
     }
 }
 

@@ -45,6 +45,11 @@ impl Settler for NatsSettler {
         if !self.session.bus.is_connected() {
             return Err(unavailable("there is no connection to a NATS server".into()));
         }
+        match self.session.stands(key).await {
+            Ok(true) => {}
+            Ok(false) => return Err(self.lost()),
+            Err(error) => return Err(unavailable(error)),
+        }
         let kind = match settlement {
             Settlement::HandBack => return Ok(()),
             Settlement::Ack => AckKind::Ack,
