@@ -24,7 +24,12 @@ async fn a_server_that_syncs_each_publication_gets_batches_in_order() {
     rig.relay().await;
     rig.wait("all is relayed", |status| status.backlog == 0).await;
     assert_eq!(rig.stream().await, expected(0..30_000));
-    assert!(in_batches(&rig, 15_000).await, "all came alone");
+    // How soon, and for how long, depends on how fast the machine is at the moment.
+    let mut batched = 0;
+    for number in (500..30_000).step_by(500) {
+        batched += u32::from(in_batches(&rig, number).await);
+    }
+    assert!(batched > 0, "all came alone");
     assert!(!in_batches(&rig, 1).await, "the first came in a batch, before anything was measured");
 }
 
