@@ -19,7 +19,7 @@ async fn a_server_that_syncs_each_publication_gets_batches_in_order() {
     if nats::is_missing("relaying in batches") {
         return;
     }
-    let mut rig = Rig::new(setup()).await;
+    let mut rig = Rig::new(Setup { window: PATIENCE, ..setup() }).await;
     rig.store(0..30_000).await;
     rig.relay().await;
     rig.wait("all is relayed", |status| status.backlog == 0).await;
@@ -54,7 +54,7 @@ async fn an_event_that_is_larger_than_the_server_takes_stops_no_other() {
     if nats::is_missing("an event too large amid batches") {
         return;
     }
-    let mut rig = Rig::new(setup()).await;
+    let mut rig = Rig::new(Setup { window: PATIENCE, ..setup() }).await;
     rig.store(0..20_000).await;
     rig.store_large(20_000, 2 << 20).await;
     rig.store(20_001..30_000).await;
