@@ -5,11 +5,24 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::reader::{Section, kind_of};
+use super::setting::Setting;
+
+/// A secret that is written out.
+struct Written(String);
+
+impl Setting for Written {
+    const KIND: &'static str = "a string, `{ env = \"NAME\" }` or `{ file = \"PATH\" }`";
+
+    fn read(value: &Value) -> Result<Self, String> {
+        let text = value.as_str().ok_or_else(|| format!("takes {}, not {}", Self::KIND, kind_of(value)))?;
+        Ok(Self(text.to_owned()))
+    }
+}
 
 /// Reads `key = "value"`, `key = { env = "NAME" }` or `key = { file = "PATH" }`.
 pub(super) fn required(section: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<String> {
     if !section.is_table(key) {
-        return section.required(key, doc);
+        return section.required(key, doc).map(|Written(text)| text);
     }
     from_elsewhere(section.optional_section(key, doc)?)
 }
@@ -17,7 +30,7 @@ pub(super) fn required(section: &mut Section<'_>, key: &'static str, doc: &'stat
 /// As [`required`], for a key that may be absent.
 pub(super) fn optional(section: &mut Section<'_>, key: &'static str, doc: &'static str) -> Option<String> {
     if !section.is_table(key) {
-        return section.optional(key, doc);
+        return section.optional(key, doc).map(|Written(text)| text);
     }
     from_elsewhere(section.optional_section(key, doc)?)
 }
