@@ -1,3 +1,5 @@
+mod values_schema;
+
 use std::fmt::Write;
 
 use super::reader::{Default, Entry};
@@ -107,7 +109,20 @@ fn errors_never_show_a_secret() {
 /// Writes the reference anew where it differs, and fails: the repaired file belongs in the commit.
 #[test]
 fn the_reference_lists_every_key() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/configuration.md");
+    write_anew("docs/reference/configuration.md", &reference(&every_entry()));
+}
+
+/// Writes a file that is made from the code where it differs, and fails.
+fn write_anew(path: &str, generated: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
+    if std::fs::read_to_string(&path).ok().as_deref() != Some(generated) {
+        std::fs::write(&path, generated).unwrap();
+        panic!("{} was out of date and has been written anew: commit it", path.display());
+    }
+}
+
+/// Every key, in the order in which they are read, and some more than once.
+fn every_entry() -> Vec<Entry> {
     let reader = Reader::new(Path::new("."));
     // `journal` is read as a table, so that its keys are listed.
     let mut document: Table = EVERY_TABLE.parse().unwrap();
@@ -129,11 +144,9 @@ fn the_reference_lists_every_key() {
     let notify: Table = format!("name = \"people\"\n{notify}").parse().unwrap();
     document["consumer"].as_array_mut().unwrap().push(notify.into());
     read(&reader, document);
-    let generated = reference(&reader.into_entries());
-    if std::fs::read_to_string(&path).ok().as_deref() != Some(&generated) {
-        std::fs::write(&path, generated).unwrap();
-        panic!("{} was out of date and has been written anew: commit it", path.display());
-    }
+    // What may also be written in short.
+    read(&reader, "bus.journal = \"./upcall-data\"".parse().unwrap());
+    reader.into_entries()
 }
 
 fn reference(entries: &[Entry]) -> String {
