@@ -4,7 +4,6 @@ pub(crate) mod check;
 pub(crate) mod dead;
 pub(crate) mod dev;
 pub(crate) mod doctor;
-mod glob;
 mod moment;
 mod operated;
 mod progress;

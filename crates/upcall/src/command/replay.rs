@@ -6,9 +6,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 use jiff::Timestamp;
 use upcall_bus::{Archive, ConsumerName, StoredEvent};
-use upcall_event::SubjectFilter;
+use upcall_event::{Glob, SubjectFilter};
 
-use super::glob::Glob;
 use super::moment::Moment;
 use super::operated;
 use super::progress::Progress;
@@ -30,7 +29,7 @@ use crate::{runtime, signals};
 /// Examples:
 ///   upcall replay -c upcall.toml --consumer catalog --since 2h
 ///   upcall replay --consumer catalog --since 2026-01-31T12:00:00Z --until 2026-01-31T13:00:00Z --bucket photos
-///   upcall replay --consumer catalog --since 7d --object 'avatars/*.png' --dry-run
+///   upcall replay --consumer catalog --since 7d --object 'avatars/**/*.png' --dry-run
 ///
 /// Exit status: 0 if everything was given, 1 if not: the message says how to go on.
 #[derive(Args)]
@@ -51,7 +50,7 @@ pub(crate) struct Arguments {
     /// Events on these subjects; `*` is one token, a final `>` one or more
     #[arg(long, value_name = "SUBJECT")]
     filter: Option<SubjectFilter>,
-    /// Events of these objects; `*` is any text, also with slashes, `?` one character
+    /// Events of these objects: `*` is any text without a slash, `**` any text, `?` one character that is no slash
     #[arg(long, value_name = "PATTERN")]
     object: Option<Glob>,
     /// What the replay is called, to be resumed under
@@ -201,7 +200,7 @@ impl Arguments {
             ("until", self.until.as_ref().map(Moment::text)),
             ("bucket", self.bucket.as_deref()),
             ("filter", self.filter.as_ref().map(SubjectFilter::as_str)),
-            ("object", self.object.as_ref().map(Glob::text)),
+            ("object", self.object.as_ref().map(Glob::as_str)),
         ];
         let parts: Vec<String> =
             parts.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
