@@ -3,6 +3,7 @@
 mod poison;
 mod quarantine;
 mod site;
+mod unreadable;
 
 use std::collections::BTreeSet;
 use std::process::Output;

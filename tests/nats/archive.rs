@@ -17,7 +17,7 @@ use upcall_tests::nats::{NatsServer, is_missing};
 async fn what_is_no_event_of_ours_is_passed_over() {
     let Some((_server, bus)) = provisioned("foreign messages").await else { return };
     let events = publish(&bus, 3).await;
-    for subject in ["upcall.uploads.a.b", "upcall.uploads.a$.b", "upcall.dead.c"] {
+    for subject in ["upcall.uploads.a.b", "upcall.uploads.a$.b"] {
         raw(&bus, subject, None).await;
     }
     publish(&bus, 4).await;
@@ -27,9 +27,7 @@ async fn what_is_no_event_of_ours_is_passed_over() {
     assert!(page.end && page.scanned == 6, "{page:?}");
     let page = in_time(bus.events(3, &SubjectFilter::default(), 1)).await.unwrap();
     assert!(page.events.is_empty() && !page.end && page.scanned == 4, "a page of strangers only: {page:?}");
-    assert_eq!(in_time(bus.dead_letters(0, 10)).await.unwrap(), []);
-    assert!(!in_time(bus.retry_dead_letter(1)).await.unwrap());
-    assert!(!in_time(bus.drop_dead_letter(1)).await.unwrap());
+    assert!(!in_time(bus.retry_dead_letter(0)).await.unwrap());
     assert!(!in_time(bus.drop_dead_letter(0)).await.unwrap());
 }
 

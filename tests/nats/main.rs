@@ -9,6 +9,7 @@ mod deaths;
 mod differences;
 mod examine;
 mod harness;
+mod letters;
 mod lost_consumer;
 mod permissions;
 mod relay;

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::watch;
-use upcall_bus::{Archive, ArchiveError, ConsumerName, DeadLetter, Page, Quarantined, StoredEvent};
+use upcall_bus::{
+    Archive, ArchiveError, ConsumerName, DeadLetter, Letter, Page, Quarantined, Source, StoredEvent, UnreadableLetter,
+    error_chain,
+};
 use upcall_event::{Event, SubjectFilter};
 
 use crate::giver::{Given, Giver};
@@ -100,22 +103,17 @@ impl JournalArchive {
 
 #[async_trait]
 impl Archive for JournalArchive {
-    /// A dead letter whose payload somebody has spoilt by hand is passed over.
-    async fn dead_letters(&self, after: u64, max: usize) -> Result<Vec<DeadLetter>, ArchiveError> {
-        self.read(move |reader| {
-            let (mut letters, mut after) = (Vec::new(), after);
-            while letters.len() < max {
-                let rows = reader.dead_letters(None, after, max - letters.len())?;
-                let Some(last) = rows.last() else { break };
-                after = last.number;
-                letters.extend(rows.into_iter().filter_map(dead_letter));
-            }
-            Ok(letters)
-        })
-        .await
+    /// One that somebody has spoilt by hand can't be read.
+    async fn letters(&self, after: u64, max: usize) -> Result<Vec<Letter>, ArchiveError> {
+        let rows = self.read(move |reader| reader.dead_letters(None, after, max)).await?;
+        Ok(rows.into_iter().map(letter).collect())
     }
 
     async fn retry_dead_letter(&self, number: u64) -> Result<bool, ArchiveError> {
+        let found = self.letters(number.saturating_sub(1), 1).await?;
+        if let Some(Letter::Unreadable(letter)) = found.into_iter().find(|letter| letter.number() == number) {
+            return Err(ArchiveError::new(format!("dead letter {number} can't be read: {}", letter.fault)));
+        }
         self.write(move |giver| giver.retry_dead_letter(number)).await
     }
 
@@ -173,20 +171,32 @@ fn stored(event: reader::StoredEvent) -> StoredEvent {
     StoredEvent { sequence, stored_at: moment(stored_at_ms), subject, event }
 }
 
-fn dead_letter(letter: reader::DeadLetter) -> Option<DeadLetter> {
-    let stored = StoredEvent {
-        sequence: letter.sequence,
-        stored_at: moment(letter.stored_at_ms),
-        subject: letter.subject.parse().ok()?,
-        event: Event::from_structured(letter.payload.as_bytes()).ok()?,
-    };
-    Some(DeadLetter {
-        number: letter.number,
-        consumer: letter.consumer.parse().ok()?,
-        stored,
-        reason: letter.reason,
-        attempts: letter.attempts,
-        died_at: moment(letter.died_at_ms),
+fn letter(row: reader::DeadLetter) -> Letter {
+    match dead_letter(&row) {
+        Ok(letter) => Letter::Readable(Box::new(letter)),
+        Err(fault) => Letter::Unreadable(UnreadableLetter {
+            number: row.number,
+            consumer: row.consumer,
+            fault: error_chain(&*fault),
+            reason: Some(row.reason),
+            died_at: moment(row.died_at_ms),
+        }),
+    }
+}
+
+fn dead_letter(row: &reader::DeadLetter) -> Result<DeadLetter, Source> {
+    Ok(DeadLetter {
+        number: row.number,
+        consumer: row.consumer.parse()?,
+        stored: StoredEvent {
+            sequence: row.sequence,
+            stored_at: moment(row.stored_at_ms),
+            subject: row.subject.parse()?,
+            event: Event::from_structured(row.payload.as_bytes())?,
+        },
+        reason: row.reason.clone(),
+        attempts: row.attempts,
+        died_at: moment(row.died_at_ms),
     })
 }
 

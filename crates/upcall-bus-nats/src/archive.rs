@@ -7,13 +7,13 @@ mod letters;
 mod past;
 
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::{DeleteMessageErrorKind, Info, RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, Info, RawMessageError, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{ErrorCode, message::StreamMessage};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use upcall_bus::{
-    Archive, ArchiveError, ConsumerName, DeadLetter, Page, Quarantined, RejectedCallback, Source, StoredEvent,
+    Archive, ArchiveError, ConsumerName, Letter, Page, Quarantined, RejectedCallback, Source, StoredEvent,
 };
 use upcall_event::SubjectFilter;
 
@@ -21,7 +21,8 @@ use crate::NatsBus;
 
 #[async_trait]
 impl Archive for NatsBus {
-    async fn dead_letters(&self, after: u64, max: usize) -> Result<Vec<DeadLetter>, ArchiveError> {
+    /// Whose a letter is, its subject says.
+    async fn letters(&self, after: u64, max: usize) -> Result<Vec<Letter>, ArchiveError> {
         letters::after(self, after, max).await.map_err(|source| self.failed(source))
     }
 
@@ -216,6 +217,22 @@ enum Which<'s> {
 
 /// Reads a message from the stream's leader; `None` if there is no such one.
 async fn read(stream: &Stream<()>, name: &str, which: Which<'_>) -> Result<Option<StreamMessage>, Source> {
+    request(stream, which).await.map_err(|error| if is_missing(&error) { missing(name).into() } else { error.into() })
+}
+
+/// The same, where there may be no such stream any more.
+async fn read_if_there(stream: &Stream<()>, which: Which<'_>) -> Result<Option<StreamMessage>, Source> {
+    match request(stream, which).await {
+        Err(error) if is_missing(&error) => Ok(None),
+        read => Ok(read?),
+    }
+}
+
+fn is_missing(error: &RawMessageError) -> bool {
+    matches!(error.kind(), RawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+async fn request(stream: &Stream<()>, which: Which<'_>) -> Result<Option<StreamMessage>, RawMessageError> {
     let builder = stream.raw_message_builder();
     let request = match which {
         Which::At(sequence) => builder.sequence(sequence),
@@ -224,12 +241,7 @@ async fn read(stream: &Stream<()>, name: &str, which: Which<'_>) -> Result<Optio
     };
     match request.send().await {
         Ok(message) => Ok(Some(message)),
-        Err(error) => match error.kind() {
-            RawMessageErrorKind::NoMessageFound => Ok(None),
-            RawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                Err(missing(name).into())
-            }
-            _ => Err(error.into()),
-        },
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -147,7 +147,8 @@ impl Letter<'_> {
     }
 }
 
-fn is_too_large(error: &PublishError) -> bool {
+/// Whether the server does not take a message because of its size.
+pub(crate) fn is_too_large(error: &PublishError) -> bool {
     error.kind() == PublishErrorKind::MaxPayloadExceeded
         || matches!(
             code(error),

@@ -13,21 +13,38 @@ use crate::{ConsumerName, Quarantined, Source};
 /// 1. It is an event that the consumer may have applied already: a sink that goes by the event's id does it once.
 #[async_trait]
 pub trait Archive: Send + Sync {
-    /// Returns up to `max` dead letters with numbers after `after`, in order of their numbers.
+    /// Returns up to `max` dead letters with numbers after `after`, in order of their numbers, also those that can't be
+    /// read.
     ///
     /// # Errors
     /// If the bus can't be read.
-    async fn dead_letters(&self, after: u64, max: usize) -> Result<Vec<DeadLetter>, ArchiveError>;
+    async fn letters(&self, after: u64, max: usize) -> Result<Vec<Letter>, ArchiveError>;
+
+    /// The same without those that can't be read.
+    ///
+    /// # Errors
+    /// If the bus can't be read.
+    async fn dead_letters(&self, after: u64, max: usize) -> Result<Vec<DeadLetter>, ArchiveError> {
+        let (mut readable, mut after) = (Vec::new(), after);
+        while readable.len() < max {
+            let letters = self.letters(after, max - readable.len()).await?;
+            let Some(last) = letters.last() else { break };
+            after = last.number();
+            readable.extend(letters.into_iter().filter_map(Letter::readable));
+        }
+        Ok(readable)
+    }
 
     /// Gives a dead letter's event to its consumer again, and takes it from the dead letters. False if there is no
     /// dead letter of that number. Once this has returned, the redelivery is durable; after a failure half-way the
     /// dead letter may still be there, and doing it again gives the event once.
     ///
     /// # Errors
-    /// If the bus can't be written.
+    /// If the bus can't be written, or there is nothing that could be given: the letter can't be read, or its event has
+    /// become too large.
     async fn retry_dead_letter(&self, number: u64) -> Result<bool, ArchiveError>;
 
-    /// Forgets a dead letter. False if there is no dead letter of that number.
+    /// Forgets a dead letter, also one that can't be read. False if there is no dead letter of that number.
     ///
     /// # Errors
     /// If the bus can't be written.
@@ -105,6 +122,68 @@ pub struct Page {
     pub scanned: u64,
     /// Whether this was the end, for now.
     pub end: bool,
+}
+
+/// A dead letter as a bus has it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Letter {
+    /// One with everything in it.
+    Readable(Box<DeadLetter>),
+    /// One of which the event can't be had.
+    Unreadable(UnreadableLetter),
+}
+
+impl Letter {
+    /// Its number on this bus.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match self {
+            Self::Readable(letter) => letter.number,
+            Self::Unreadable(letter) => letter.number,
+        }
+    }
+
+    /// Who could not take the event.
+    #[must_use]
+    pub fn consumer(&self) -> &str {
+        match self {
+            Self::Readable(letter) => letter.consumer.as_str(),
+            Self::Unreadable(letter) => &letter.consumer,
+        }
+    }
+
+    /// When the event was given up.
+    #[must_use]
+    pub fn died_at(&self) -> Timestamp {
+        match self {
+            Self::Readable(letter) => letter.died_at,
+            Self::Unreadable(letter) => letter.died_at,
+        }
+    }
+
+    /// The whole letter, if it can be read.
+    #[must_use]
+    pub fn readable(self) -> Option<DeadLetter> {
+        match self {
+            Self::Readable(letter) => Some(*letter),
+            Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// A dead letter of which the event can't be had: it is no event, or it was elsewhere and is gone. It can be dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableLetter {
+    /// Its number on this bus.
+    pub number: u64,
+    /// Who could not take the event, as the bus has it: it may be no consumer's name.
+    pub consumer: String,
+    /// What is wrong with the letter.
+    pub fault: String,
+    /// Why the consumer could not take the event, where the letter says so.
+    pub reason: Option<String>,
+    /// When it was given up, as far as is known.
+    pub died_at: Timestamp,
 }
 
 /// An event that a consumer could not take.

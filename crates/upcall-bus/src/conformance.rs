@@ -37,7 +37,7 @@ pub use consume::{
 pub use dead::{
     a_dead_letter_tells_what_died_and_why, a_dropped_dead_letter_is_gone,
     a_retried_dead_letter_comes_to_its_consumer_only, a_retried_dead_letter_may_die_again,
-    dead_letters_survive_a_crash,
+    dead_letters_survive_a_crash, several_who_retry_one_dead_letter_give_it_once,
 };
 pub use model::any_run_of_operations_is_as_the_model_says;
 pub use operate::any_run_of_an_operator_is_as_the_model_says;
@@ -121,6 +121,7 @@ macro_rules! archive_conformance_tests {
             past_events_are_what_was_published,
             past_events_come_in_pages_and_by_filter,
             redeliveries_survive_a_crash,
+            several_who_retry_one_dead_letter_give_it_once,
             the_quarantine_survives_a_crash,
         );
     };

@@ -14,7 +14,7 @@ mod subscribe;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
-pub use archive::{Archive, ArchiveError, DeadLetter, Page, StoredEvent};
+pub use archive::{Archive, ArchiveError, DeadLetter, Letter, Page, StoredEvent, UnreadableLetter};
 pub use deadline::Deadline;
 pub use delivery::{Delivery, SettleError, SettleErrorKind, Settlement, Settler};
 pub use error::error_chain;

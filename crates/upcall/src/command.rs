@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod dead;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+mod kept;
 mod moment;
 mod operated;
 mod progress;

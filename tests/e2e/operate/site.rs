@@ -155,7 +155,7 @@ impl Site {
     }
 }
 
-fn in_runtime(work: impl Future<Output = ()>) {
+pub(super) fn in_runtime(work: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work);
 }
 
@@ -177,7 +177,7 @@ async fn publish_all(publisher: Arc<dyn Publisher>) {
     }
 }
 
-fn event(object: &str) -> Event {
+pub(super) fn event(object: &str) -> Event {
     let id = EventId::from_request("examplebucket", object, object);
     let json = serde_json::json!({
         "specversion": "1.0", "id": id.to_string(), "type": "upcall.upload.completed.v1", "source": "/oss/examplebucket",

@@ -2,7 +2,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use upcall_bus::{Archive, Bus, ConsumerName, ConsumerSpec, DeadLetter, Start, StoredEvent, Subscription};
+use upcall_bus::{Archive, Bus, ConsumerName, ConsumerSpec, DeadLetter, Letter, Start, StoredEvent, Subscription};
 use upcall_event::SubjectFilter;
 
 use super::{PATIENCE, eventually, folder, message, open, publish, publish_all, subscribe, take};
@@ -126,6 +126,29 @@ async fn a_journal_that_nobody_has_open_is_given_from_and_left_in_order() {
     came.sort_unstable();
     assert_eq!(came, [1, 1, 4, 5]);
     assert_eq!(letters(&journal.archive().unwrap()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_was_spoilt_by_hand_is_listed_and_can_be_dropped() {
+    let folder = folder();
+    let journal = open(folder.path());
+    publish_all(&journal, 0..3).await;
+    let mut subscription = subscribe(&journal, "c").await;
+    kill_all(&mut *subscription, 3).await;
+    let archive = JournalArchive::open(folder.path()).unwrap();
+    let dead = letters(&archive).await;
+    let db = Connection::open(folder.path().join("journal.db")).unwrap();
+    db.execute("UPDATE dead_letter SET payload = '{}' WHERE number = ?1", [dead[1].number]).unwrap();
+    let all = archive.letters(0, 10).await.unwrap();
+    let [Letter::Readable(_), Letter::Unreadable(spoilt), Letter::Readable(_)] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((spoilt.number, &*spoilt.consumer, spoilt.died_at), (dead[1].number, "c", dead[1].died_at));
+    assert!(!spoilt.fault.is_empty() && spoilt.reason.as_deref() == Some("no such table"), "{spoilt:?}");
+    assert_eq!(letters(&archive).await, [dead[0].clone(), dead[2].clone()]);
+    let error = archive.retry_dead_letter(spoilt.number).await.unwrap_err();
+    assert!(error.source.to_string().contains(&spoilt.fault), "{}", error.source);
+    assert_eq!(ask(folder.path(), "SELECT count(*) FROM redelivery"), 0);
+    assert!(archive.drop_dead_letter(spoilt.number).await.unwrap());
+    assert_eq!(archive.letters(0, 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

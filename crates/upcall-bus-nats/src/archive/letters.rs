@@ -1,40 +1,50 @@
 //! Dead letters, at rest.
 
+use async_nats::jetstream::context::PublishError;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
-use tracing::{debug, warn};
-use upcall_bus::{DeadLetter, Source, StoredEvent};
+use jiff::Timestamp;
+use upcall_bus::{DeadLetter, Letter, Source, StoredEvent, UnreadableLetter, error_chain};
 
-use super::{Which, at, delete, read, scan};
+use super::{Which, at, delete, read_if_there, scan};
 use crate::NatsBus;
 use crate::connection::text;
-use crate::dead::place;
-use crate::names::{header, redelivery_subject};
+use crate::dead::{is_too_large, place};
+use crate::names::{DEAD_PREFIX, header, redelivery_subject};
 use crate::publish::{event_headers, read_event};
 
 /// Reads up to `max` letters after a number.
-pub(super) async fn after(bus: &NatsBus, after: u64, max: usize) -> Result<Vec<DeadLetter>, Source> {
-    let found = scan(bus, &bus.names().dead(), after, max, Found::of).await?;
+pub(super) async fn after(bus: &NatsBus, after: u64, max: usize) -> Result<Vec<Letter>, Source> {
+    let found = scan(bus, &bus.names().dead(), after, max, |message| Some(message.clone())).await?;
     let mut letters = Vec::with_capacity(found.len());
-    for found in found {
-        letters.extend(found.resolve(bus).await?);
+    for message in found {
+        letters.push(letter(bus, message).await?);
     }
     Ok(letters)
 }
 
 /// Gives a letter's event to its consumer, then forgets the letter.
 pub(super) async fn retry(bus: &NatsBus, number: u64) -> Result<bool, Source> {
-    let Some(letter) = find(bus, number).await? else { return Ok(false) };
-    // With the event's id, since the numbers of a stream that was made anew begin anew.
-    let id = format!("dead:{number}:{}", letter.stored.event.id);
+    let dead = bus.names().dead();
+    let Some(message) = at(bus, &dead, number).await? else { return Ok(false) };
+    let letter = match letter(bus, message).await? {
+        Letter::Readable(letter) => *letter,
+        Letter::Unreadable(letter) => {
+            return Err(format!("dead letter {number} can't be read: {}", letter.fault).into());
+        }
+    };
+    // With the death, since the numbers of a stream that was made anew begin anew.
+    let id = format!("dead:{number}:{}:{}", letter.stored.event.id, letter.died_at);
     let message = again(bus, &letter.stored, &id);
-    bus.shared.context.send_publish(redelivery_subject(&letter.consumer), message).await?.await?;
-    delete(bus, &bus.names().dead(), number).await
+    let sent = async { bus.shared.context.send_publish(redelivery_subject(&letter.consumer), message).await?.await };
+    sent.await.map_err(|error| refusal(bus, &letter.stored, error))?;
+    delete(bus, &dead, number).await
 }
 
-/// Forgets a letter.
+/// Forgets a letter, whatever is in it.
 pub(super) async fn forget(bus: &NatsBus, number: u64) -> Result<bool, Source> {
-    match find(bus, number).await? {
-        Some(_) => delete(bus, &bus.names().dead(), number).await,
+    let dead = bus.names().dead();
+    match at(bus, &dead, number).await? {
+        Some(_) => delete(bus, &dead, number).await,
         None => Ok(false),
     }
 }
@@ -49,69 +59,74 @@ pub(super) fn again(bus: &NatsBus, stored: &StoredEvent, id: &str) -> PublishMes
     PublishMessage::build().headers(headers).payload(event.data.into())
 }
 
-async fn find(bus: &NatsBus, number: u64) -> Result<Option<DeadLetter>, Source> {
-    match at(bus, &bus.names().dead(), number).await?.as_ref().and_then(Found::of) {
-        Some(found) => found.resolve(bus).await,
-        None => Ok(None),
+/// Why an event was not given again, with what to do where it is too large for that.
+pub(super) fn refusal(bus: &NatsBus, stored: &StoredEvent, error: PublishError) -> Source {
+    if !is_too_large(&error) {
+        return error.into();
     }
+    format!(
+        "event {} (number {}) is too large to be given again, since a redelivery has headers beside the event's: {}. \
+         Raise `max_payload` of the servers, which is {} bytes, or the stream's `max_msg_size`, and do this again",
+        stored.event.id,
+        stored.sequence,
+        error_chain(&error),
+        bus.client().max_payload(),
+    )
+    .into()
 }
 
-/// A dead letter as its stream has it.
-enum Found {
-    Whole(Box<DeadLetter>),
-    /// Its event was too large to go with it.
-    Reference(StreamMessage),
-}
-
-impl Found {
-    fn of(message: &StreamMessage) -> Option<Self> {
-        match text(&message.headers, header::REFERENCE) {
-            Some(_) => Some(Self::Reference(message.clone())),
-            None => letter(message).map(|letter| Self::Whole(Box::new(letter))),
-        }
-    }
-
-    /// Gets the event where it is elsewhere; `None` if it is gone.
-    async fn resolve(self, bus: &NatsBus) -> Result<Option<DeadLetter>, Source> {
-        let mut message = match self {
-            Self::Whole(letter) => return Ok(Some(*letter)),
-            Self::Reference(message) => message,
-        };
-        let name = bus.names().uploads();
-        let sequence = text(&message.headers, header::SEQUENCE).and_then(|sequence| sequence.parse().ok()).unwrap_or(0);
-        let original = match sequence {
-            0 => None,
-            sequence => read(&bus.reach(name).await?, name, Which::At(sequence)).await?,
-        };
-        // A stream that was made anew has another event there.
-        let is_same = |original: &StreamMessage| text(&original.headers, EVENT_ID) == text(&message.headers, EVENT_ID);
-        let Some(original) = original.filter(is_same) else {
-            warn!(
-                number = message.sequence,
-                sequence, "passed over: the dead letter's event is no longer in the stream"
-            );
-            return Ok(None);
-        };
-        message.payload = original.payload;
-        Ok(letter(&message))
-    }
+/// Reads a letter, and its event where that is elsewhere.
+async fn letter(bus: &NatsBus, message: StreamMessage) -> Result<Letter, Source> {
+    let data = match text(&message.headers, header::REFERENCE) {
+        None => Ok(message.payload.clone()),
+        Some(_) => original(bus, &message).await?.map(|original| original.payload),
+    };
+    let read = data.map_err(Source::from).and_then(|data| parse(&message, &data));
+    Ok(match read {
+        Ok(letter) => Letter::Readable(Box::new(letter)),
+        Err(fault) => Letter::Unreadable(UnreadableLetter {
+            number: message.sequence,
+            consumer: consumer(&message).to_owned(),
+            fault: error_chain(&*fault),
+            reason: text(&message.headers, header::REASON).map(str::to_owned),
+            died_at: Timestamp::from_nanosecond(message.time.unix_timestamp_nanos()).unwrap_or_default(),
+        }),
+    })
 }
 
 /// The header with an event's id, by which CloudEvents has it.
 const EVENT_ID: &str = "ce-id";
 
-fn letter(message: &StreamMessage) -> Option<DeadLetter> {
-    parse(message)
-        .inspect_err(|error| debug!(number = message.sequence, %error, "passed over: it is no dead letter of ours"))
-        .ok()
+/// Reads the event that a letter refers to; where that can't be had, says why.
+async fn original(bus: &NatsBus, message: &StreamMessage) -> Result<Result<StreamMessage, String>, Source> {
+    let name = bus.names().uploads();
+    let sequence = text(&message.headers, header::SEQUENCE).and_then(|sequence| sequence.parse().ok()).unwrap_or(0);
+    // The server takes 0 for no number at all.
+    if sequence == 0 {
+        return Ok(Err(format!("it refers to an event, and does not say which ({})", header::SEQUENCE)));
+    }
+    let original = read_if_there(&bus.reach(name).await?, Which::At(sequence)).await?;
+    Ok(match original {
+        // A stream that was made anew has another event there.
+        Some(original) if text(&original.headers, EVENT_ID) == text(&message.headers, EVENT_ID) => Ok(original),
+        Some(_) => Err(format!("it refers to event {sequence} of stream {name}, and that is another one now")),
+        None => Err(format!("it refers to event {sequence} of stream {name}, and that is no longer there")),
+    })
 }
 
-fn parse(message: &StreamMessage) -> Result<DeadLetter, Source> {
+/// Whose letter it is. The subject says so, and not a header: who may publish on one subject need not be believed about
+/// another.
+fn consumer(message: &StreamMessage) -> &str {
+    let subject = message.subject.as_str();
+    subject.strip_prefix(DEAD_PREFIX).and_then(|name| name.strip_prefix('.')).unwrap_or(subject)
+}
+
+fn parse(message: &StreamMessage, data: &[u8]) -> Result<DeadLetter, Source> {
     let header = |name: &'static str| text(&message.headers, name).ok_or_else(|| format!("it has no header {name}"));
-    let event = read_event(&message.headers, &message.payload)?;
+    let event = read_event(&message.headers, data)?;
     Ok(DeadLetter {
         number: message.sequence,
-        consumer: header(header::CONSUMER)?.parse()?,
+        consumer: consumer(message).parse()?,
         reason: header(header::REASON)?.to_owned(),
         attempts: header(header::ATTEMPTS)?.parse()?,
         died_at: header(header::DIED_AT)?.parse()?,

@@ -138,6 +138,33 @@ pub async fn a_dropped_dead_letter_is_gone<H: Harness>(harness: H) {
     nothing_comes(&mut *subscription).await;
 }
 
+/// However many retry a dead letter at once, it is given once.
+pub async fn several_who_retry_one_dead_letter_give_it_once<H: Harness>(harness: H) {
+    const AT_ONCE: usize = 4;
+    let (bus, archive) = (harness.bus(), harness.archive());
+    let mut subscription = subscribe(&*bus, &consumer("c")).await;
+    for round in 0..5 {
+        publish_all(&*bus, [round]).await;
+        let letter = die(&*archive, &mut *subscription, 1).await;
+        let retries: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                let archive = harness.archive();
+                tokio::spawn(async move { answer(archive.retry_dead_letter(letter.number)).await })
+            })
+            .collect();
+        let mut given = 0;
+        for retry in retries {
+            given += usize::from(retry.await.expect("no panic"));
+        }
+        assert_eq!(given, 1, "so many say that they have given it");
+        let delivery = take_one(&mut *subscription).await;
+        assert_eq!((number(&delivery), delivery.attempt()), (round, 1));
+        ack(delivery).await;
+        dead_letters(&*archive, 0).await;
+        nothing_comes(&mut *subscription).await;
+    }
+}
+
 /// Dead letters, and what became of them, survive a crash.
 pub async fn dead_letters_survive_a_crash<H: Harness>(mut harness: H) {
     publish_all(&*harness.bus(), 0..3).await;

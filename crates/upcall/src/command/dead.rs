@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::kept::Style;
 use super::operated;
 use crate::runtime;
 use select::Selection;
@@ -15,7 +16,8 @@ use select::Selection;
 /// Look at events that a consumer could not take, and give them to it again
 ///
 /// An event is a dead letter when its consumer said that it can't be taken, or failed too often. It is kept with the
-/// reason until it is retried or dropped (on NATS for `streams.dead_age`, 30 days by default).
+/// reason until it is retried or dropped (on NATS for `streams.dead_age`, 30 days by default). One that can't be read, as
+/// where its event was too large to go with it and is gone, is listed with what is wrong with it, and can be dropped.
 ///
 /// Examples:
 ///   upcall dead list -c upcall.toml                        # what is there, and why
@@ -25,7 +27,8 @@ use select::Selection;
 ///   upcall dead retry --consumer catalog --newer-than 2h
 ///   upcall dead drop --older-than 30d --yes
 ///
-/// Exit status: 0 if it was done, also where nothing was selected; 1 if not, as where a number is that of no dead letter.
+/// Exit status: 0 if it was done, also where nothing was selected; 1 if not, as where a number is that of no dead letter,
+/// or one that was to be retried can't be read.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -76,12 +79,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime::block_on(async {
         match &arguments.action {
             Action::List(list) => {
-                let style = if list.json { show::Style::Json } else { show::Style::Table };
+                let style = if list.json { Style::Json } else { Style::Table };
                 show::run(&list.bus.open().await?, &list.selection, style).await
             }
             Action::Show(show) => {
                 show.selection.demand()?;
-                let style = if show.json { show::Style::Json } else { show::Style::Whole };
+                let style = if show.json { Style::Json } else { Style::Whole };
                 show::run(&show.bus.open().await?, &show.selection, style).await
             }
             Action::Retry(arguments) => act::run(act::Act::Retry, arguments).await,

@@ -9,10 +9,13 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use upcall_bus::Quarantined;
+
+use super::kept::{Go, Style, report};
 use super::operated;
 use crate::words::plural;
 use crate::{runtime, terminal};
-use select::{Go, Selection, report};
+use select::Selection;
 
 /// Look at callbacks that were rejected, and why
 ///
@@ -69,14 +72,14 @@ struct Drop {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime::block_on(async {
-        let style = |json, other| if json { show::Style::Json } else { other };
+        let style = |json, other| if json { Style::Json } else { other };
         match &arguments.action {
             Action::List(list) => {
-                show::run(&list.bus.open().await?, &list.selection, style(list.json, show::Style::Table)).await
+                show::run(&list.bus.open().await?, &list.selection, style(list.json, Style::Table)).await
             }
             Action::Show(show) => {
                 show.selection.demand()?;
-                show::run(&show.bus.open().await?, &show.selection, style(show.json, show::Style::Whole)).await
+                show::run(&show.bus.open().await?, &show.selection, style(show.json, Style::Whole)).await
             }
             Action::Drop(arguments) => drop(arguments).await,
         }
@@ -98,8 +101,7 @@ async fn drop(arguments: &Drop) -> anyhow::Result<ExitCode> {
             Ok(Go::On)
         })
         .await?;
-    report(&missing);
-    let status = if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let status = report::<Quarantined>(&missing);
     if numbers.is_empty() {
         println!("No rejected callbacks were selected; nothing was done.");
         return Ok(status);

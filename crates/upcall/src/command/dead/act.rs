@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 use jiff::Timestamp;
-use upcall_bus::Archive;
+use upcall_bus::{Archive, Letter};
 
+use super::super::kept::{Go, report};
 use super::super::operated;
 use super::super::progress::Progress;
-use super::select::{Go, Selection, report};
-use crate::terminal;
+use super::select::Selection;
+use crate::terminal::{self, printable};
 use crate::words::plural;
 
 #[derive(Args)]
@@ -56,22 +57,29 @@ pub(super) async fn run(act: Act, arguments: &Arguments) -> anyhow::Result<ExitC
         bail!("nobody can be asked whether that is meant: add --yes, or name each dead letter by its number");
     }
     let archive = bus.open().await?.archive();
-    let mut numbers = Vec::new();
+    let (mut numbers, mut unreadable) = (Vec::new(), Vec::new());
     let mut consumers: BTreeMap<String, u64> = BTreeMap::new();
     let selected = selection.at(Timestamp::now())?;
     let missing = selected
         .each(&*archive, |letters| {
             for letter in letters {
-                numbers.push(letter.number);
-                *consumers.entry(letter.consumer.to_string()).or_default() += 1;
+                if let (Act::Retry, Letter::Unreadable(letter)) = (act, &letter) {
+                    unreadable.push((letter.number, letter.fault.clone()));
+                    continue;
+                }
+                numbers.push(letter.number());
+                *consumers.entry(printable(letter.consumer()).into_owned()).or_default() += 1;
             }
             Ok(Go::On)
         })
         .await?;
-    report(&missing);
-    let status = if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let (mut status, is_spoilt) = (report::<Letter>(&missing), !unreadable.is_empty());
+    for (number, fault) in unreadable {
+        eprintln!("upcall: dead letter {number} can't be given again: {}; `dead drop` forgets it", printable(&fault));
+        status = ExitCode::FAILURE;
+    }
     if numbers.is_empty() {
-        println!("No dead letters were selected; nothing was done.");
+        println!("No {}dead letters were selected; nothing was done.", if is_spoilt { "readable " } else { "" });
         return Ok(status);
     }
     let what = describe(numbers.len(), &consumers);

@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use jiff::Timestamp;
-use upcall_bus::{Archive, ConsumerName, DeadLetter};
+use upcall_bus::{Archive, ConsumerName, Letter};
 use upcall_event::EventId;
 
+use super::super::kept::Go;
 use super::super::moment::before;
 
 /// How many letters are read at once.
@@ -117,14 +118,14 @@ impl Selected<'_> {
     pub(super) async fn each(
         &self,
         archive: &dyn Archive,
-        mut take: impl FnMut(Vec<DeadLetter>) -> anyhow::Result<Go>,
+        mut take: impl FnMut(Vec<Letter>) -> anyhow::Result<Go>,
     ) -> anyhow::Result<Vec<u64>> {
         let number = |which| if let Which::Number(number) = which { Some(number) } else { None };
         let mut missing: BTreeSet<u64> = self.selection.which().filter_map(number).collect();
         if !missing.is_empty() && self.events.is_empty() {
             for number in missing.clone() {
-                let found = archive.dead_letters(number.saturating_sub(1), 1).await?;
-                let found: Vec<_> = found.into_iter().filter(|letter| letter.number == number).collect();
+                let found = archive.letters(number.saturating_sub(1), 1).await?;
+                let found: Vec<_> = found.into_iter().filter(|letter| letter.number() == number).collect();
                 if !found.is_empty() {
                     missing.remove(&number);
                 }
@@ -138,15 +139,16 @@ impl Selected<'_> {
         let asked = missing.clone();
         let mut after = 0;
         loop {
-            let page = archive.dead_letters(after, PAGE).await?;
+            let page = archive.letters(after, PAGE).await?;
             let Some(last) = page.last() else { break };
-            after = last.number;
-            let named = |letter: &DeadLetter| {
-                !self.selection.is_exact()
-                    || asked.contains(&letter.number)
-                    || self.events.contains(&letter.stored.event.id)
+            after = last.number();
+            let is_of = |letter: &Letter| match letter {
+                Letter::Readable(letter) => self.events.contains(&letter.stored.event.id),
+                Letter::Unreadable(_) => false,
             };
-            missing.retain(|number| !page.iter().any(|letter| letter.number == *number));
+            let named =
+                |letter: &Letter| !self.selection.is_exact() || asked.contains(&letter.number()) || is_of(letter);
+            missing.retain(|number| !page.iter().any(|letter| letter.number() == *number));
             let wanted: Vec<_> = page.into_iter().filter(|letter| named(letter) && self.meets(letter)).collect();
             if !wanted.is_empty() && take(wanted)? == Go::Enough {
                 break;
@@ -155,24 +157,19 @@ impl Selected<'_> {
         Ok(missing.into_iter().collect())
     }
 
-    fn meets(&self, letter: &DeadLetter) -> bool {
-        self.selection.consumer.as_ref().is_none_or(|consumer| *consumer == letter.consumer)
-            && self.reason.as_ref().is_none_or(|reason| letter.reason.to_lowercase().contains(reason))
-            && self.died_before.is_none_or(|moment| letter.died_at < moment)
-            && self.died_after.is_none_or(|moment| letter.died_at >= moment)
+    fn meets(&self, letter: &Letter) -> bool {
+        self.selection.consumer.as_ref().is_none_or(|consumer| consumer.as_str() == letter.consumer())
+            && self.reason.as_ref().is_none_or(|reason| says(letter, reason))
+            && self.died_before.is_none_or(|moment| letter.died_at() < moment)
+            && self.died_after.is_none_or(|moment| letter.died_at() >= moment)
     }
 }
 
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Go {
-    On,
-    Enough,
-}
-
-/// Says of numbers that they are those of no dead letter.
-pub(super) fn report(missing: &[u64]) {
-    for number in missing {
-        eprintln!("upcall: there is no dead letter {number}");
+/// Whether a letter's reason contains this text, or what is wrong with it does.
+fn says(letter: &Letter, text: &str) -> bool {
+    let contains = |reason: &str| reason.to_lowercase().contains(text);
+    match letter {
+        Letter::Readable(letter) => contains(&letter.reason),
+        Letter::Unreadable(letter) => contains(&letter.fault) || letter.reason.as_deref().is_some_and(contains),
     }
 }

@@ -1,104 +1,86 @@
 //! Dead letters for people and for programs.
 
-use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use upcall_bus::DeadLetter;
+use upcall_bus::{DeadLetter, Letter, UnreadableLetter};
 
+use super::super::kept::{Kept, Listing, Style};
 use super::super::operated::Operated;
-use super::super::table;
-use super::select::{Go, Selection, report};
-use crate::terminal::printable;
+use super::select::Selection;
+use crate::terminal::printable_json;
 use crate::words::plural;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Style {
-    Table,
-    Whole,
-    Json,
-}
 
 /// Prints what was selected.
 pub(super) async fn run(bus: &Operated, selection: &Selection, style: Style) -> anyhow::Result<ExitCode> {
-    let mut out = std::io::stdout().lock();
-    let mut count = 0;
+    let mut listing = Listing::new(style);
     let selected = selection.at(Timestamp::now())?;
-    let missing = selected
-        .each(&*bus.archive(), |letters| {
-            let first = count == 0;
-            count += letters.len();
-            match print(&mut out, &letters, style, first).and_then(|()| out.flush()) {
-                Ok(()) => Ok(Go::On),
-                // Whoever read has seen enough, as `head` does.
-                Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Go::Enough),
-                Err(error) => Err(error.into()),
+    let missing = selected.each(&*bus.archive(), |letters| listing.show(&letters)).await?;
+    Ok(listing.end::<Letter>(&missing, selection.demand().is_ok()))
+}
+
+impl Kept for Letter {
+    const NOUN: &str = "dead letter";
+    const HEADINGS: [&str; 6] = ["NUMBER", "CONSUMER", "DIED", "ATTEMPTS", "OBJECT", "REASON"];
+
+    fn row(&self) -> [String; 6] {
+        let (attempts, object, reason) = match self {
+            Self::Readable(letter) => {
+                let data = &letter.stored.event.data;
+                (letter.attempts.to_string(), format!("{}/{}", data.bucket, data.object), letter.reason.clone())
             }
-        })
-        .await?;
-    report(&missing);
-    if count == 0 && missing.is_empty() {
-        eprintln!("No dead letter{}.", if selection.demand().is_ok() { " is so" } else { "s" });
+            Self::Unreadable(letter) => ("-".to_owned(), "-".to_owned(), format!("can't be read: {}", letter.fault)),
+        };
+        let died_at = format!("{:.0}", self.died_at());
+        [self.number().to_string(), self.consumer().to_owned(), died_at, attempts, object, reason]
     }
-    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
 
-fn print(out: &mut impl Write, letters: &[DeadLetter], style: Style, first: bool) -> std::io::Result<()> {
-    match style {
-        Style::Table => rows(out, letters, first),
-        Style::Whole => letters.iter().enumerate().try_for_each(|(at, letter)| {
-            if at > 0 || !first {
-                writeln!(out)?;
+    fn whole(&self) -> Vec<String> {
+        let mut lines = vec![format!("dead letter {} of consumer {}", self.number(), self.consumer())];
+        match self {
+            Self::Readable(letter) => {
+                let DeadLetter { stored, reason, attempts, died_at, .. } = &**letter;
+                let event = serde_json::to_string_pretty(&event_of(letter)).unwrap_or_default();
+                lines.extend([
+                    format!("  reason    {reason}"),
+                    format!("  died at   {died_at}, after {}", plural(*attempts, "attempt")),
+                    format!("  stored at {}, as number {} on {}", stored.stored_at, stored.sequence, stored.subject),
+                ]);
+                lines.extend(printable_json(&event).lines().map(|line| format!("  {line}")));
             }
-            whole(out, letter)
-        }),
-        Style::Json => letters.iter().try_for_each(|letter| writeln!(out, "{}", to_json(letter))),
+            Self::Unreadable(UnreadableLetter { fault, reason, died_at, .. }) => lines.extend([
+                format!("  can't be read: {fault}"),
+                format!("  reason    {}", reason.as_deref().unwrap_or("unknown")),
+                format!("  died at   {died_at}"),
+            ]),
+        }
+        lines
     }
-}
 
-fn rows(out: &mut impl Write, letters: &[DeadLetter], first: bool) -> std::io::Result<()> {
-    let row = |letter: &DeadLetter| {
-        let data = &letter.stored.event.data;
-        [
-            letter.number.to_string(),
-            letter.consumer.to_string(),
-            format!("{:.0}", letter.died_at),
-            letter.attempts.to_string(),
-            printable(&format!("{}/{}", data.bucket, data.object)).into_owned(),
-            printable(&letter.reason).into_owned(),
-        ]
-    };
-    let mut rows: Vec<[String; 6]> = letters.iter().map(row).collect();
-    if first {
-        rows.insert(0, ["NUMBER", "CONSUMER", "DIED", "ATTEMPTS", "OBJECT", "REASON"].map(str::to_owned));
+    fn to_json(&self) -> String {
+        let json = match self {
+            Self::Readable(letter) => json!({
+                "number": letter.number,
+                "consumer": letter.consumer.as_str(),
+                "reason": letter.reason,
+                "attempts": letter.attempts,
+                "died_at": letter.died_at.to_string(),
+                "sequence": letter.stored.sequence,
+                "stored_at": letter.stored.stored_at.to_string(),
+                "subject": letter.stored.subject.as_str(),
+                "event": event_of(letter),
+            }),
+            Self::Unreadable(letter) => json!({
+                "number": letter.number,
+                "consumer": letter.consumer,
+                "reason": letter.reason,
+                "died_at": letter.died_at.to_string(),
+                "unreadable": letter.fault,
+            }),
+        };
+        json.to_string()
     }
-    table::write(out, &rows)
-}
-
-fn whole(out: &mut impl Write, letter: &DeadLetter) -> std::io::Result<()> {
-    let DeadLetter { number, consumer, stored, reason, attempts, died_at } = letter;
-    writeln!(out, "dead letter {number} of consumer {consumer}")?;
-    writeln!(out, "  reason    {}", printable(reason))?;
-    writeln!(out, "  died at   {died_at}, after {}", plural(*attempts, "attempt"))?;
-    writeln!(out, "  stored at {}, as number {} on {}", stored.stored_at, stored.sequence, stored.subject)?;
-    let event = serde_json::to_string_pretty(&event_of(letter)).unwrap_or_default();
-    // What is text in it may steer a terminal; its line breaks are JSON's own.
-    event.lines().try_for_each(|line| writeln!(out, "  {}", printable(line)))
-}
-
-fn to_json(letter: &DeadLetter) -> Value {
-    json!({
-        "number": letter.number,
-        "consumer": letter.consumer.as_str(),
-        "reason": letter.reason,
-        "attempts": letter.attempts,
-        "died_at": letter.died_at.to_string(),
-        "sequence": letter.stored.sequence,
-        "stored_at": letter.stored.stored_at.to_string(),
-        "subject": letter.stored.subject.as_str(),
-        "event": event_of(letter),
-    })
 }
 
 fn event_of(letter: &DeadLetter) -> Value {

@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 use upcall_bus::{Archive, Quarantined};
 
+use super::super::kept::Go;
 use super::super::moment::before;
 
 /// How many callbacks are read at once.
@@ -41,13 +42,6 @@ pub(super) struct Selected<'s> {
     selection: &'s Selection,
     before: Option<Timestamp>,
     after: Option<Timestamp>,
-}
-
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Go {
-    On,
-    Enough,
 }
 
 impl Selection {
@@ -120,12 +114,5 @@ impl Selected<'_> {
             && self.selection.route.as_ref().is_none_or(|route| Some(route) == callback.route.as_ref())
             && self.before.is_none_or(|moment| callback.time < moment)
             && self.after.is_none_or(|moment| callback.time >= moment)
-    }
-}
-
-/// Says of numbers that they are those of no rejected callback.
-pub(super) fn report(missing: &[u64]) {
-    for number in missing {
-        eprintln!("upcall: there is no rejected callback {number}");
     }
 }
