@@ -42,7 +42,7 @@ async fn a_replay_is_remembered_for_longer_than_the_server_knows_its_ids() {
     context.update_stream(config).await.unwrap();
     let events = publish(&bus, 10).await;
     let consumer: ConsumerName = "c".parse().unwrap();
-    in_time(bus.redeliver(&consumer, "name", &events[..6])).await.unwrap();
+    assert_eq!(in_time(bus.redeliver(&consumer, "name", &events[..6])).await.unwrap(), 6);
     let probe = "upcall.redelivery.probe";
     raw(&bus, probe, Some("probe")).await;
     let patience = Deadline::after(PATIENCE);
@@ -51,10 +51,47 @@ async fn a_replay_is_remembered_for_longer_than_the_server_knows_its_ids() {
         assert!(!patience.has_passed(), "the window does not end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    in_time(bus.redeliver(&consumer, "name", &events)).await.unwrap();
+    assert_eq!(in_time(bus.redeliver(&consumer, "name", &events)).await.unwrap(), 4);
     assert_eq!(given(&context, &bus).await, 10);
-    in_time(bus.redeliver(&consumer, "another", &events)).await.unwrap();
+    assert_eq!(in_time(bus.redeliver(&consumer, "another", &events)).await.unwrap(), 10);
     assert_eq!(given(&context, &bus).await, 20);
+}
+
+/// Its events are other ones, though they have the numbers of those that were given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_a_stream_that_was_made_anew_gives_its_events() {
+    let Some((_server, bus)) = provisioned("a replay of a stream that was made anew").await else { return };
+    let context = async_nats::jetstream::new(bus.client().clone());
+    let consumer: ConsumerName = "c".parse().unwrap();
+    for round in 1..=3 {
+        let events = publish(&bus, 10).await;
+        assert_eq!((events[0].sequence, events[9].sequence), (1, 10));
+        assert_eq!(in_time(bus.redeliver(&consumer, "name", &events)).await.unwrap(), 10);
+        assert_eq!(in_time(bus.redeliver(&consumer, "name", &events)).await.unwrap(), 0);
+        assert_eq!(given(&context, &bus).await, 10 * round);
+        in_time(context.delete_stream(bus.names().uploads())).await.unwrap();
+        in_time(bus.provision(&[])).await.unwrap();
+    }
+    // The same where a stream has lost its end: another event has its number.
+    let events = publish(&bus, 1).await;
+    assert_eq!(in_time(bus.redeliver(&consumer, "name", &events)).await.unwrap(), 1);
+    let mut other = events[0].clone();
+    other.event.id = EventId::from_request("a", "o", "another");
+    assert_eq!(in_time(bus.redeliver(&consumer, "name", &[other])).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_takes_any_name_that_is_short_enough() {
+    let Some((_server, bus)) = provisioned("the names of replays").await else { return };
+    let events = publish(&bus, 2).await;
+    let consumer: ConsumerName = "x".repeat(64).parse().unwrap();
+    let longest = "ü".repeat(256);
+    for name in ["", "_", "%5F", "a.b *.>", "since=2h object='x'", "\u{9b}", &longest] {
+        assert_eq!(in_time(bus.redeliver(&consumer, name, &events)).await.unwrap(), 2, "{name}");
+        assert_eq!(in_time(bus.redeliver(&consumer, name, &events)).await.unwrap(), 0, "{name}");
+    }
+    let error = in_time(bus.redeliver(&consumer, &"ü".repeat(2_000), &events)).await.unwrap_err();
+    assert!(error_chain(&error).contains("name is too long"), "{}", error_chain(&error));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,9 +105,11 @@ async fn two_that_replay_under_one_name_at_once_give_each_event_once() {
             tokio::spawn(async move { in_time(bus.redeliver(&consumer, "name", &events)).await })
         })
         .collect();
+    let mut count = 0;
     for other in others {
-        other.await.unwrap().unwrap();
+        count += other.await.unwrap().unwrap();
     }
+    assert_eq!(count, 600, "each was given by one of them");
     let context = async_nats::jetstream::new(bus.client().clone());
     assert_eq!(given(&context, &bus).await, 600);
 }

@@ -152,12 +152,13 @@ impl Archive for JournalArchive {
         consumer: &ConsumerName,
         replay: &str,
         events: &[StoredEvent],
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<u64, ArchiveError> {
+        let mut given = 0;
         for part in Given::parts(events) {
             let (consumer, replay) = (consumer.as_str().to_owned(), replay.to_owned());
-            self.write(move |giver| giver.give(&consumer, &replay, &part)).await?;
+            given += self.write(move |giver| giver.give(&consumer, &replay, &part)).await?;
         }
-        Ok(())
+        Ok(given)
     }
 
     async fn consumers(&self) -> Result<Vec<ConsumerName>, ArchiveError> {

@@ -109,8 +109,8 @@ impl Giver {
         self.transaction(|db| Ok(db.execute("DELETE FROM quarantine WHERE number = ?1", [number])? > 0))
     }
 
-    /// Gives events to a consumer, but for those that it was given under this name.
-    pub(crate) fn give(&mut self, consumer: &str, replay: &str, events: &[Given]) -> rusqlite::Result<()> {
+    /// Gives events to a consumer, but for those that it was given under this name. Returns how many were given.
+    pub(crate) fn give(&mut self, consumer: &str, replay: &str, events: &[Given]) -> rusqlite::Result<u64> {
         self.transaction(|db| {
             let now = clock::now_ms();
             let number: i64 = db.query_row(
@@ -126,13 +126,15 @@ impl Giver {
                      (consumer, replay, sequence, id, subject, stored_at, payload, due_at, attempts, reason)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, '')",
             )?;
+            let mut given = 0;
             for Given { sequence, id, subject, stored_at, payload } in events {
                 if note.execute(params![number, sequence])? == 1 {
                     let id = id.as_bytes();
                     give.execute(params![consumer, replay, sequence, id, subject, stored_at, payload, now])?;
+                    given += 1;
                 }
             }
-            Ok(())
+            Ok(given)
         })
     }
 

@@ -63,14 +63,15 @@ impl Archive for NatsBus {
         past::events(self, after, filter, max).await.map_err(|source| self.failed(source))
     }
 
-    /// As the trait says. What was given is remembered for 30 days; where the process was killed before that was
+    /// As the trait says. What was given is remembered for 30 days, by the event and its place: a stream that is made
+    /// anew has other events, which were not given. Where the process was killed before that was
     /// written down, the server recognises it within the redelivery stream's duplicate window, an hour.
     async fn redeliver(
         &self,
         consumer: &ConsumerName,
         replay: &str,
         events: &[StoredEvent],
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<u64, ArchiveError> {
         given::redeliver(self, consumer, replay, events).await.map_err(|source| self.failed(source))
     }
 

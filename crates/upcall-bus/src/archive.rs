@@ -82,7 +82,8 @@ pub trait Archive: Send + Sync {
     async fn events(&self, after: u64, filter: &SubjectFilter, max: usize) -> Result<Page, ArchiveError>;
 
     /// Gives events to one consumer again. `replay` names what they are given for: an event that was given under that
-    /// name to that consumer is not given once more, so that a replay which was interrupted can be resumed.
+    /// name to that consumer is not given once more, so that a replay which was interrupted can be resumed. Returns how
+    /// many were given now; the others had been given before.
     ///
     /// # Errors
     /// If the bus can't be written; some of the events may have been given.
@@ -91,7 +92,7 @@ pub trait Archive: Send + Sync {
         consumer: &ConsumerName,
         replay: &str,
         events: &[StoredEvent],
-    ) -> Result<(), ArchiveError>;
+    ) -> Result<u64, ArchiveError>;
 
     /// The consumers that the bus knows.
     ///

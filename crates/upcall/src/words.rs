@@ -1,4 +1,4 @@
-//! Counted things, in words.
+//! Counted things in words, and words for a shell.
 
 use std::fmt::Display;
 
@@ -6,6 +6,11 @@ use std::fmt::Display;
 pub(crate) fn plural<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     let ending = if count == N::from(1) { "" } else { "s" };
     format!("{count} {noun}{ending}")
+}
+
+/// Quotes text for a shell.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Model {
 
     /// Gives events that are settled, and some that the replay has given.
     async fn give(&mut self, archive: &dyn Archive, replay: String, events: &[StoredEvent], random: &mut Random) {
-        let mut chosen = Vec::new();
+        let (mut chosen, mut new) = (Vec::new(), 0);
         let given = self.given.entry(replay.clone()).or_default();
         for (event, stored) in (0..).zip(events) {
             let settled = !self.unsettled.contains_key(&event) && !self.dead.contains_key(&event);
@@ -138,9 +138,10 @@ impl Model {
                 chosen.push(stored.clone());
                 if given.insert(event) {
                     self.unsettled.insert(event, 0);
+                    new += 1;
                 }
             }
         }
-        answer(archive.redeliver(&"c".parse().expect("a name"), &replay, &chosen)).await;
+        assert_eq!(answer(archive.redeliver(&"c".parse().expect("a name"), &replay, &chosen)).await, new, "{replay}");
     }
 }

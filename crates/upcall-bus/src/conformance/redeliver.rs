@@ -33,7 +33,7 @@ pub async fn a_replay_comes_to_one_consumer_beside_its_events<H: Harness>(harnes
     }
 }
 
-/// A replay that is resumed gives what it has not given: nothing comes twice under one name, also where it has been
+/// A replay that is resumed gives what it has not given, and says how much that is: nothing comes twice under one name, also where it has been
 /// settled, and another name gives it again.
 pub async fn a_replay_that_is_resumed_gives_nothing_twice<H: Harness>(harness: H) {
     let (bus, archive) = (harness.bus(), harness.archive());
@@ -41,13 +41,14 @@ pub async fn a_replay_that_is_resumed_gives_nothing_twice<H: Harness>(harness: H
     let events = stored(&*archive, 10).await;
     let mut one = subscribe(&*bus, &consumer_of("one", ">", Start::New)).await;
     let mut two = subscribe(&*bus, &consumer_of("two", ">", Start::New)).await;
-    give(&*archive, "one", "replay", &events[4..7]).await;
+    assert_eq!(give(&*archive, "one", "replay", &events[4..7]).await, 3);
     let held = take(&mut *one, 3).await;
     assert_eq!(numbers(&held), [4, 5, 6]);
     // Once with those that are held, once with those that are settled; and earlier ones after later ones.
-    give(&*archive, "one", "replay", &events[..8]).await;
+    assert_eq!(give(&*archive, "one", "replay", &events[..8]).await, 5);
     ack_all(held).await;
-    give(&*archive, "one", "replay", &events).await;
+    assert_eq!(give(&*archive, "one", "replay", &events).await, 2);
+    assert_eq!(give(&*archive, "one", "replay", &events).await, 0);
     let mut came = take(&mut *one, 7).await;
     came.sort_by_key(Delivery::sequence);
     assert_eq!(numbers(&came), [0, 1, 2, 3, 7, 8, 9]);
@@ -55,7 +56,7 @@ pub async fn a_replay_that_is_resumed_gives_nothing_twice<H: Harness>(harness: H
     the_last_comes(&*archive, "one", &mut *one, &events[3]).await;
     // The other consumer, and another name, know nothing of it.
     give(&*archive, "two", "replay", &events[2..4]).await;
-    give(&*archive, "two", "another replay: since 10:00", &events[2..4]).await;
+    assert_eq!(give(&*archive, "two", "another replay: since 10:00", &events[2..4]).await, 2);
     let came = take(&mut *two, 4).await;
     let mut came_numbers = numbers(&came);
     came_numbers.sort_unstable();
@@ -113,9 +114,10 @@ pub async fn redeliveries_survive_a_crash<H: Harness>(mut harness: H) {
     the_last_comes(&*harness.archive(), "c", &mut *subscription, &events[0]).await;
 }
 
-async fn give(archive: &dyn Archive, name: &str, replay: &str, events: &[StoredEvent]) {
+/// Returns how many were given.
+async fn give(archive: &dyn Archive, name: &str, replay: &str, events: &[StoredEvent]) -> u64 {
     let name: ConsumerName = name.parse().expect("a name");
-    answer(archive.redeliver(&name, replay, events)).await;
+    answer(archive.redeliver(&name, replay, events)).await
 }
 
 /// Gives a consumer one more event: whatever it had been given before comes before that.

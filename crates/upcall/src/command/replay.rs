@@ -1,8 +1,9 @@
 //! `upcall replay`: gives past events to one consumer again.
 
 use std::process::ExitCode;
+use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use jiff::Timestamp;
 use upcall_bus::{Archive, ConsumerName, StoredEvent};
@@ -11,7 +12,7 @@ use upcall_event::{Glob, SubjectFilter};
 use super::moment::Moment;
 use super::operated;
 use super::progress::Progress;
-use crate::words::plural;
+use crate::words::{plural, quoted};
 use crate::{runtime, signals};
 
 /// Give past events to one consumer again
@@ -53,9 +54,9 @@ pub(crate) struct Arguments {
     /// Events of these objects: `*` is any text without a slash, `**` any text, `?` one character that is no slash
     #[arg(long, value_name = "PATTERN")]
     object: Option<Glob>,
-    /// What the replay is called, to be resumed under
+    /// What the replay is called, to be resumed under: at most 512 bytes
     #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
+    name: Option<Name>,
     /// Only count the events
     #[arg(long)]
     dry_run: bool,
@@ -75,10 +76,30 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What a replay is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Name(String);
+
+/// The longest name. On NATS it is part of a key, where each byte may take three.
+const NAME_BYTES_MAX: usize = 512;
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.len() {
+            0 => Err("a name is not empty".to_owned()),
+            1..=NAME_BYTES_MAX if !text.contains(char::is_control) => Ok(Self(text.to_owned())),
+            1..=NAME_BYTES_MAX => Err("a name has no control characters".to_owned()),
+            bytes => Err(format!("it has {bytes} bytes, and a name has at most {NAME_BYTES_MAX}")),
+        }
+    }
+}
+
 /// A range of events for a consumer.
 struct Replay<'a> {
     arguments: &'a Arguments,
-    name: String,
+    name: Name,
     since: Timestamp,
     until: Timestamp,
     /// The sequences: after this one, up to that one.
@@ -86,6 +107,15 @@ struct Replay<'a> {
     last: u64,
     /// What the consumer reads by.
     filters: Vec<SubjectFilter>,
+}
+
+/// What became of the events that were looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    /// How many were wanted.
+    wanted: u64,
+    /// How many of them were given now. The others had been given under the replay's name before.
+    given: u64,
 }
 
 impl<'a> Replay<'a> {
@@ -102,12 +132,15 @@ impl<'a> Replay<'a> {
             // The bus's clock may be another than ours.
             None => archive.last_sequence().await?,
         };
-        let name = arguments.name.clone().unwrap_or_else(|| arguments.default_name());
+        let name = match &arguments.name {
+            Some(name) => name.clone(),
+            None => arguments.default_name()?,
+        };
         Ok(Self { arguments, name, since, until, after, last, filters })
     }
 
     async fn run(&self, archive: &dyn Archive) -> anyhow::Result<ExitCode> {
-        let Self { arguments: Arguments { consumer, dry_run, .. }, name, since, until, .. } = self;
+        let Self { arguments: Arguments { consumer, dry_run, .. }, name: Name(name), since, until, .. } = self;
         if !dry_run {
             eprintln!(
                 "Giving {consumer} what was stored from {since:.0} until {until:.0}; the replay is called {name:?}."
@@ -115,42 +148,62 @@ impl<'a> Replay<'a> {
         }
         let stop = signals::shutdown()?;
         let mut progress = Progress::new();
-        let (mut at, mut count) = (self.after, 0);
+        let (mut at, mut counts) = (self.after, Counts::default());
         let mut outcome = Ok(());
         while at < self.last && outcome.is_ok() {
             if *stop.borrow() {
                 outcome = Err(anyhow::anyhow!("interrupted"));
                 break;
             }
-            outcome = self.step(archive, &mut at, &mut count).await;
+            outcome = self.step(archive, &mut at, &mut counts).await;
             let part = (at - self.after) as f64 / (self.last - self.after).max(1) as f64;
-            progress.tell(part, count, if *dry_run { "events found" } else { "events given" });
+            let (count, things) = if *dry_run { (counts.wanted, "found") } else { (counts.given, "given") };
+            progress.tell(part, count, &format!("events {things}"));
         }
         progress.end();
         outcome.with_context(|| match dry_run {
             true => "the events could not be counted".to_owned(),
-            false => format!("{}; to go on: {}", given(count), self.command()),
+            // Of those that were under way at a failure some may have been given, too.
+            false => format!("at least {}; to go on: {}", given(counts.given), self.command()),
         })?;
-        match (dry_run, count) {
-            (true, _) => println!("{} would be given to {consumer}.", plural(count, "event")),
-            (false, 0) => println!("0 events were given to {consumer}: the bus has none in this range."),
-            (false, _) => {
-                println!("{} to {consumer}, each once under the name {name:?}.", given(count));
-                println!("To give them once more, repeat this with another --name. {UNDO}");
-            }
-        }
+        self.report(counts);
         Ok(ExitCode::SUCCESS)
     }
 
+    fn report(&self, counts: Counts) {
+        let Self { arguments: Arguments { consumer, dry_run, .. }, name: Name(name), .. } = self;
+        let Counts { wanted, given: now } = counts;
+        let before = wanted - now;
+        match (dry_run, now, before) {
+            (true, ..) => println!(
+                "{} would be given to {consumer}, but for those that were given under the name {name:?} before.",
+                plural(wanted, "event")
+            ),
+            (false, 0, 0) => println!("0 events were given to {consumer}: the bus has none in this range."),
+            (false, 0, _) => println!(
+                "0 events were given to {consumer}: the {before} in this range had been given under the name {name:?} \
+                 before."
+            ),
+            (false, _, 0) => println!("{} to {consumer}, each once under the name {name:?}.", given(now)),
+            (false, ..) => println!(
+                "{} to {consumer}; {before} more in this range had been given under the name {name:?} before.",
+                given(now)
+            ),
+        }
+        if !dry_run && wanted > 0 {
+            println!("To give them once more, repeat this with another --name. {UNDO}");
+        }
+    }
+
     /// Reads some events, and gives those that are wanted.
-    async fn step(&self, archive: &dyn Archive, at: &mut u64, count: &mut u64) -> anyhow::Result<()> {
+    async fn step(&self, archive: &dyn Archive, at: &mut u64, counts: &mut Counts) -> anyhow::Result<()> {
         let page = archive.events(*at, self.read_by(), PAGE).await.context("the events can't be read")?;
         let wanted: Vec<StoredEvent> = page.events.into_iter().filter(|stored| self.wants(stored)).collect();
         if !self.arguments.dry_run && !wanted.is_empty() {
-            let given = archive.redeliver(&self.arguments.consumer, &self.name, &wanted).await;
-            given.context("the events can't be given")?;
+            let given = archive.redeliver(&self.arguments.consumer, &self.name.0, &wanted).await;
+            counts.given += given.context("the events can't be given")?;
         }
-        *count += wanted.len() as u64;
+        counts.wanted += wanted.len() as u64;
         *at = if page.end { self.last } else { page.scanned.min(self.last) };
         Ok(())
     }
@@ -176,7 +229,7 @@ impl<'a> Replay<'a> {
 
     /// The command that goes on, with ages as times: they would mean something else later.
     fn command(&self) -> String {
-        let mut command = format!("the same command with --since {} --name '{}'", self.since, self.name);
+        let mut command = format!("the same command with --since {} --name {}", self.since, quoted(&self.name.0));
         if self.arguments.until.is_some() {
             command.push_str(&format!(" --until {}", self.until));
         }
@@ -194,7 +247,7 @@ const UNDO: &str = "There is nothing to undo: an event that was applied already 
 
 impl Arguments {
     /// The replay's name, the same for the same arguments.
-    fn default_name(&self) -> String {
+    fn default_name(&self) -> anyhow::Result<Name> {
         let parts = [
             ("since", Some(self.since.text())),
             ("until", self.until.as_ref().map(Moment::text)),
@@ -204,6 +257,25 @@ impl Arguments {
         ];
         let parts: Vec<String> =
             parts.iter().filter_map(|(key, value)| value.map(|value| format!("{key}={value}"))).collect();
-        parts.join(" ")
+        let name = parts.join(" ").parse();
+        name.map_err(|wrong: String| {
+            anyhow!("the replay's name is made of its arguments: {wrong}; give one with --name")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_bounded() {
+        let parsed = |text: &str| text.parse::<Name>();
+        for name in ["a", "since=2h object=a/**/*.png", "it's \"ü\".", &"x".repeat(NAME_BYTES_MAX)] {
+            assert_eq!(parsed(name), Ok(Name(name.to_owned())));
+        }
+        for (name, wrong) in [("", "empty"), (&*"ü".repeat(257), "it has 514 bytes"), ("a\nb", "control characters")] {
+            assert!(parsed(name).unwrap_err().contains(wrong), "{name}");
+        }
     }
 }

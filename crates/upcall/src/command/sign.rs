@@ -12,6 +12,7 @@ use upcall_simulator::{HttpsTrust, SingleCallback};
 
 use crate::runtime;
 use crate::terminal::printable;
+use crate::words::quoted;
 
 /// Send a signed callback to any URL, as OSS would send it
 ///
@@ -144,7 +145,7 @@ fn advice(callback: &SingleCallback<'_>, body: &[u8]) -> Option<String> {
 }
 
 fn curl(callback: &SingleCallback<'_>, insecure: bool) -> anyhow::Result<String> {
-    let mut command = format!("curl -sS -i --path-as-is {}", quote(callback.url.as_str()));
+    let mut command = format!("curl -sS -i --path-as-is {}", quoted(callback.url.as_str()));
     if insecure {
         command.push_str(" --insecure");
     }
@@ -152,16 +153,11 @@ fn curl(callback: &SingleCallback<'_>, insecure: bool) -> anyhow::Result<String>
         // curl counts the length itself; a header without a value is written with a semicolon.
         match (name.as_str(), value.as_str()) {
             ("content-length", _) => {}
-            (name, "") => command.push_str(&format!(" \\\n  -H {}", quote(&format!("{name};")))),
-            (name, value) => command.push_str(&format!(" \\\n  -H {}", quote(&format!("{name}: {value}")))),
+            (name, "") => command.push_str(&format!(" \\\n  -H {}", quoted(&format!("{name};")))),
+            (name, value) => command.push_str(&format!(" \\\n  -H {}", quoted(&format!("{name}: {value}")))),
         }
     }
-    Ok(format!("{command} \\\n  --data-raw {}", quote(callback.body)))
-}
-
-/// Quotes text for a shell.
-fn quote(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
+    Ok(format!("{command} \\\n  --data-raw {}", quoted(callback.body)))
 }
 
 fn example_body(request_id: &str, json: bool) -> String {
@@ -187,7 +183,7 @@ mod tests {
     fn a_printed_command_survives_the_shell() {
         let text = "it's \"$HOME\" `x` \\ \n";
         let shell =
-            std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quote(text))]).output().unwrap();
+            std::process::Command::new("sh").args(["-c", &format!("printf %s {}", quoted(text))]).output().unwrap();
         assert_eq!(String::from_utf8(shell.stdout).unwrap(), text);
     }
 }
