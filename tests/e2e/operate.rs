@@ -3,6 +3,7 @@
 mod poison;
 mod quarantine;
 mod site;
+mod tail;
 mod unreadable;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,6 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use upcall_tests::executable::{PATIENCE, Running};
 use upcall_tests::http::{get, wait_until};
 use upcall_tests::nats;
@@ -198,30 +198,6 @@ fn deliveries(served: &Served) -> usize {
     let done = |line: &&str| line.starts_with("upcall_consumer_deliveries_total{") && line.contains("outcome=\"done\"");
     let line = metrics.lines().find(done).unwrap_or_else(|| panic!("{metrics}"));
     line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-#[test]
-fn a_tail_of_nats_shows_what_is_there_and_what_comes() {
-    if nats::is_missing("a tail of NATS") {
-        return;
-    }
-    let site = Site::on_nats();
-    let mut served = site.serve();
-    for object in ["first", "second"] {
-        site.upload(&served, object);
-    }
-    let shown = text(&site.upcall(&["tail", "--no-follow", "--json", "-n", "2"]));
-    let objects: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(objects.iter().map(|event| &event["data"]["object"]).collect::<Vec<_>>(), ["first", "second"]);
-    let filter = "upcall.uploads.examplebucket.>";
-    let mut tail = Running::start(&["tail", "-c", site.file.to_str().unwrap(), "--filter", filter]);
-    tail.wait_for("event that is there", |line| line.contains("examplebucket/second").then_some(()));
-    site.upload(&served, "third");
-    tail.wait_for("event that comes", |line| line.contains("examplebucket/third").then_some(()));
-    tail.kill();
-    let none = text(&site.upcall(&["tail", "--no-follow", "--filter", "upcall.uploads.otherbucket.>"]));
-    assert_eq!(none, "");
-    assert!(served.terminate().success());
 }
 
 #[test]

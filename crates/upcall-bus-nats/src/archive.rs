@@ -144,7 +144,8 @@ fn quarantined(message: &StreamMessage) -> Option<Quarantined> {
     Some(Quarantined { number: message.sequence, callback })
 }
 
-fn missing(stream: &str) -> String {
+/// What to do where a stream is not there.
+pub(crate) fn missing(stream: &str) -> String {
     format!("the server has no stream {stream}; `upcall provision` makes it")
 }
 

@@ -22,6 +22,7 @@ use upcall_event::{BinaryEvent, EventId};
 pub use scan::IdScan;
 
 use crate::NatsBus;
+use crate::archive::missing;
 use crate::connection::{REQUEST_TIME, text};
 use crate::publish::{event_headers, publish_error};
 
@@ -204,6 +205,9 @@ impl NatsBus {
         };
         match answer {
             Response::Ok(info) => state(&info).map_err(ArchiveError::new),
+            Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                Err(ArchiveError::new(missing(self.names().uploads())))
+            }
             Response::Err { error } => Err(ArchiveError::new(error)),
         }
     }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use upcall_bus::Archive;
+use upcall_bus::{Archive, ArchiveError, Page, error_chain};
 use upcall_bus_journal::{Reader, Tail};
-use upcall_bus_nats::NatsBus;
+use upcall_bus_nats::{NatsBus, StreamState};
 use upcall_event::{Event, SubjectFilter};
 
 use super::operated::{self, NO_JOURNAL, Named};
 use crate::runtime;
-use crate::terminal::printable;
+use crate::terminal::{printable, printable_json};
 
 /// Show events as they reach the bus
 ///
@@ -78,29 +78,66 @@ fn of_journal(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
 }
 
 async fn of_nats(arguments: &Arguments, bus: &NatsBus) -> anyhow::Result<()> {
-    let last = bus.last_sequence().await?;
-    tell_of_none(arguments, last);
-    let mut after = last.saturating_sub(arguments.last);
+    let mut state = bus.stream_state().await?;
+    tell_of_none(arguments, state.last);
+    let mut after = state.last.saturating_sub(arguments.last);
+    let mut told = None;
     loop {
         let page = match bus.events(after, &arguments.filter, PAGE).await {
             Ok(page) => page,
-            // The servers may be choosing a leader, or come back.
-            Err(error) if !arguments.no_follow => {
-                eprintln!("upcall: {:#}; going on as soon as that is over", anyhow::Error::new(error));
-                tokio::time::sleep(AGAIN).await;
-                continue;
+            Err(error) if arguments.no_follow => return Err(error.into()),
+            Err(error) => {
+                wait_out(error, &mut told).await;
+                Page { events: Vec::new(), scanned: after, end: true }
             }
-            Err(error) => return Err(error.into()),
         };
         let is_end = page.end && arguments.no_follow;
         after = page.scanned;
         if !show_all(arguments, page.events.iter().map(|stored| &stored.event))? || is_end {
             return Ok(());
         }
-        while page.end && bus.last_sequence().await.is_ok_and(|last| last <= after) {
-            tokio::time::sleep(POLL).await;
+        if page.end {
+            let before = state;
+            state = news(bus, &before, after, &mut told).await;
+            after = resume(&before, &state, after);
         }
     }
+}
+
+/// Waits until the stream holds more than was read, or is no longer the one that was read.
+async fn news(bus: &NatsBus, before: &StreamState, after: u64, told: &mut Option<String>) -> StreamState {
+    loop {
+        match bus.stream_state().await {
+            Ok(state) if state.created != before.created || state.last != after => return state,
+            Ok(_) => {
+                *told = None;
+                tokio::time::sleep(POLL).await;
+            }
+            Err(error) => wait_out(error, told).await,
+        }
+    }
+}
+
+/// Where to read on: from the beginning of a stream that was made anew, or behind the end of one that has lost its own.
+fn resume(before: &StreamState, now: &StreamState, after: u64) -> u64 {
+    if now.created != before.created {
+        eprintln!("upcall: the stream was made anew; going on with the new one");
+        return 0;
+    }
+    if now.last < after {
+        eprintln!("upcall: the stream has lost events from its end; going on behind number {}", now.last);
+    }
+    after.min(now.last)
+}
+
+/// Says what is wrong, once, and gives the servers time: they may be choosing a leader, or come back.
+async fn wait_out(error: ArchiveError, told: &mut Option<String>) {
+    let text = error_chain(&error);
+    if told.as_ref() != Some(&text) {
+        eprintln!("upcall: {}; going on as soon as that is over", printable(&text));
+        *told = Some(text);
+    }
+    tokio::time::sleep(AGAIN).await;
 }
 
 /// Says why nothing is shown, beside what a program may read.
@@ -126,8 +163,7 @@ fn show_all<'e>(arguments: &Arguments, mut events: impl Iterator<Item = &'e Even
 
 fn show(out: &mut impl Write, event: &Event, json: bool, colour: bool) -> std::io::Result<()> {
     if json {
-        out.write_all(&event.to_structured())?;
-        return out.write_all(b"\n");
+        return writeln!(out, "{}", printable_json(&String::from_utf8_lossy(&event.to_structured())));
     }
     let data = &event.data;
     let (bold, plain) = if colour { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
@@ -144,5 +180,5 @@ fn show(out: &mut impl Write, event: &Event, json: bool, colour: bool) -> std::i
     for detail in [&data.mime_type, &data.operation].into_iter().flatten() {
         write!(out, "  {}", printable(detail))?;
     }
-    writeln!(out, "  route={}  id={}", data.route, event.id)
+    writeln!(out, "  route={}  id={}", printable(&data.route), event.id)
 }
