@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use upcall_bus::error_chain;
 
 use crate::command::{check, dead, dev, doctor, provision, quarantine, replay, serve, sign, tail};
+use crate::terminal::printable_lines;
 
 /// Turns OSS upload callbacks into events that applications can trust.
 ///
@@ -56,7 +57,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("upcall: {}", error_chain(error.as_ref()));
+        eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
         ExitCode::FAILURE
     })
 }

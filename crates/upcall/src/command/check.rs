@@ -7,6 +7,7 @@ use clap::Args;
 use upcall_bus::error_chain;
 
 use crate::config::Config;
+use crate::terminal::printable_lines;
 
 /// Check a configuration file, and report every mistake at once
 ///
@@ -28,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("{}", error_chain(&error));
+            eprintln!("{}", printable_lines(&error_chain(&error)));
             Ok(ExitCode::FAILURE)
         }
     }

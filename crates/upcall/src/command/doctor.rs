@@ -18,6 +18,7 @@ use upcall_bus_nats::examine::{Finding, Questions};
 
 use crate::config::{Ack, Config, Nats};
 use crate::runtime;
+use crate::terminal::{printable_json, printable_lines};
 use report::Report;
 
 /// Say in plain words what would lose events, and what to do about it
@@ -53,12 +54,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let report = match examine(arguments) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("upcall: {error:#}");
+            eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
             return Ok(ExitCode::from(COULD_NOT_LOOK));
         }
     };
     if arguments.json {
-        println!("{}", report.to_json());
+        println!("{}", printable_json(&report.to_json()));
     } else {
         print!("{report}");
     }

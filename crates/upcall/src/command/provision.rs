@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::time::{Instant, sleep};
-use upcall_bus::{ArchiveError, ConsumerSpec};
+use upcall_bus::{ArchiveError, ConsumerSpec, error_chain};
 use upcall_bus_nats::{Difference, NatsBus, Severity};
 
 use super::operated;
 use crate::config::Config;
 use crate::runtime;
+use crate::terminal::{printable, printable_lines};
 use crate::words::plural;
 
 /// Make the streams and consumers on NATS, or compare them with the configuration
@@ -48,7 +49,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let outcome = runtime::block_on(provision(arguments));
     Ok(outcome.unwrap_or_else(|error| {
-        eprintln!("upcall: {error:#}");
+        eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
         ExitCode::from(NOT_ASKED)
     }))
 }
@@ -65,10 +66,10 @@ async fn provision(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let mut differences = compared(&bus, &consumers, until).await?;
     if !arguments.check && !differences.is_empty() {
         match bus.provision(&consumers).await {
-            Ok(done) => done.iter().for_each(|done| println!("{done}")),
+            Ok(done) => done.iter().for_each(|done| println!("{}", printable(done))),
             Err(error) => {
                 // What is left is told below.
-                eprintln!("upcall: the server refuses: {:#}", anyhow::Error::new(error));
+                eprintln!("upcall: the server refuses: {}", printable(&error_chain(&error)));
             }
         }
         differences = compared(&bus, &consumers, until.max(Instant::now() + arguments.wait)).await?;
@@ -104,7 +105,7 @@ fn report(differences: &[Difference], stream: &str, consumers: usize) {
             Severity::Risky => "risky",
             Severity::Differs => "differs",
         };
-        println!("{severity}: {difference}");
+        println!("{severity}: {}", printable(&difference.to_string()));
     }
     if differences.is_empty() {
         let consumers = plural(consumers, "consumer");
