@@ -103,7 +103,7 @@ async fn an_event_that_leaves_no_room_for_a_dead_letter_is_refused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_is_too_large_to_be_given_again_says_so_and_stays() {
     let Some((_server, bus)) = provisioned("events that are too large to be given again").await else { return };
-    let Message { event, .. } = sized(1, MAX_PAYLOAD - 512);
+    let Message { event, .. } = sized(1, MAX_PAYLOAD - 128);
     let mut headers = HeaderMap::new();
     let binary = event.to_binary();
     binary.headers.iter().for_each(|(name, value)| headers.insert(*name, value.as_str()));

@@ -5,6 +5,7 @@
 mod given;
 mod letters;
 mod past;
+mod redelivery;
 
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use async_nats::jetstream::stream::{DeleteMessageErrorKind, Info, RawMessageError, RawMessageErrorKind, Stream};

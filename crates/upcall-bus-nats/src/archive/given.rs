@@ -6,30 +6,22 @@
 //! same sequences to other events, which were not given.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use tokio::time::sleep;
 use upcall_bus::{ConsumerName, Source, StoredEvent};
 use upcall_event::{SUBJECT_BYTES_MAX, escape_token};
 
-use super::letters::{again, refusal};
+use super::redelivery::{CONFLICT_WAIT, Redelivery, TRIES};
 use super::{Which, read};
 use crate::NatsBus;
-use crate::names::redelivery_subject;
-use crate::publish::code;
 
 /// How many sequences share a key.
 const SPAN: u64 = MARKS as u64;
 const MARKS: usize = 1 << 10;
 /// How many events are on their way at once.
 const UNDER_WAY_MAX: usize = 256;
-/// How often something is tried again that another process is just doing, too.
-const TRIES: u32 = 100;
-/// How long to wait before that.
-const CONFLICT_WAIT: Duration = Duration::from_millis(10);
 
 /// Gives what was not given under this name, and counts it.
 pub(super) async fn redeliver(
@@ -66,6 +58,7 @@ struct Replay<'r> {
 impl Replay<'_> {
     /// Gives events of one span, in their order.
     async fn give(&self, events: &[StoredEvent], given: &mut Given) -> Result<(), Source> {
+        let Self { bus, consumer, name } = self;
         let mut under_way = VecDeque::with_capacity(UNDER_WAY_MAX);
         let mut outcome = Ok(());
         for event in events {
@@ -73,46 +66,32 @@ impl Replay<'_> {
                 continue;
             }
             if under_way.len() == UNDER_WAY_MAX
-                && let Some((event, ack)) = under_way.pop_front()
+                && let Some((redelivery, ack)) = under_way.pop_front()
             {
-                self.arrive(event, ack, given).await?;
+                arrive(redelivery, ack, given).await?;
             }
-            match self.send(event).await {
-                Ok(ack) => under_way.push_back((event, ack)),
+            let id = format!("replay:{consumer}:{name}:{}:{:08x}", event.sequence, mark(event));
+            let redelivery = Redelivery { bus, consumer, stored: event, id };
+            match redelivery.send().await {
+                Ok(ack) => under_way.push_back((redelivery, ack)),
                 Err(error) => {
-                    outcome = Err(refusal(self.bus, event, error));
+                    outcome = Err(error);
                     break;
                 }
             }
         }
-        for (event, ack) in under_way {
-            self.arrive(event, ack, given).await?;
+        for (redelivery, ack) in under_way {
+            arrive(redelivery, ack, given).await?;
         }
         outcome
     }
+}
 
-    async fn send(&self, event: &StoredEvent) -> Result<PublishAckFuture, PublishError> {
-        let Self { bus, consumer, name } = self;
-        let id = format!("replay:{consumer}:{name}:{}:{:08x}", event.sequence, mark(event));
-        bus.shared.context.send_publish(redelivery_subject(consumer), again(bus, event, &id)).await
-    }
-
-    /// Waits for the word that an event is stored.
-    async fn arrive(&self, event: &StoredEvent, ack: PublishAckFuture, given: &mut Given) -> Result<(), Source> {
-        let mut outcome = ack.await;
-        for _ in 0..TRIES {
-            // Another process, perhaps one that was just killed, sent it, too; in a moment it is stored or not.
-            let Err(error) = &outcome else { break };
-            if code(error) != Some(ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT) {
-                break;
-            }
-            sleep(CONFLICT_WAIT).await;
-            outcome = self.send(event).await?.await;
-        }
-        let ack = outcome.map_err(|error| refusal(self.bus, event, error))?;
-        given.note(event, ack.duplicate);
-        Ok(())
-    }
+/// Waits for the word that an event is stored.
+async fn arrive(redelivery: Redelivery<'_>, ack: PublishAckFuture, given: &mut Given) -> Result<(), Source> {
+    let before = redelivery.arrive(ack).await?;
+    given.note(redelivery.stored, before);
+    Ok(())
 }
 
 /// Which events of one span were given.

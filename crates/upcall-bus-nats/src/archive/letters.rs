@@ -1,16 +1,15 @@
 //! Dead letters, at rest.
 
-use async_nats::jetstream::context::PublishError;
-use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::message::StreamMessage;
 use jiff::Timestamp;
 use upcall_bus::{DeadLetter, Letter, Source, StoredEvent, UnreadableLetter, error_chain};
 
+use super::redelivery::Redelivery;
 use super::{Which, at, delete, read_if_there, scan};
 use crate::NatsBus;
 use crate::connection::text;
-use crate::dead::{is_too_large, place};
-use crate::names::{DEAD_PREFIX, header, redelivery_subject};
-use crate::publish::{event_headers, read_event};
+use crate::names::{DEAD_PREFIX, header};
+use crate::publish::read_event;
 
 /// Reads up to `max` letters after a number.
 pub(super) async fn after(bus: &NatsBus, after: u64, max: usize) -> Result<Vec<Letter>, Source> {
@@ -34,9 +33,8 @@ pub(super) async fn retry(bus: &NatsBus, number: u64) -> Result<bool, Source> {
     };
     // With the death, since the numbers of a stream that was made anew begin anew.
     let id = format!("dead:{number}:{}:{}", letter.stored.event.id, letter.died_at);
-    let message = again(bus, &letter.stored, &id);
-    let sent = async { bus.shared.context.send_publish(redelivery_subject(&letter.consumer), message).await?.await };
-    sent.await.map_err(|error| refusal(bus, &letter.stored, error))?;
+    let redelivery = Redelivery { bus, consumer: &letter.consumer, stored: &letter.stored, id };
+    redelivery.arrive(redelivery.send().await?).await?;
     delete(bus, &dead, number).await
 }
 
@@ -47,32 +45,6 @@ pub(super) async fn forget(bus: &NatsBus, number: u64) -> Result<bool, Source> {
         Some(_) => delete(bus, &dead, number).await,
         None => Ok(false),
     }
-}
-
-/// An event as one consumer gets it again; the stream recognises it by `id`.
-pub(super) fn again(bus: &NatsBus, stored: &StoredEvent, id: &str) -> PublishMessage {
-    let event = stored.event.to_binary();
-    let mut headers = event_headers(event.headers);
-    place(&mut headers, stored.subject.as_str(), stored.sequence, &stored.stored_at.to_string());
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-    headers.insert(async_nats::header::NATS_EXPECTED_STREAM, bus.names().redelivery());
-    PublishMessage::build().headers(headers).payload(event.data.into())
-}
-
-/// Why an event was not given again, with what to do where it is too large for that.
-pub(super) fn refusal(bus: &NatsBus, stored: &StoredEvent, error: PublishError) -> Source {
-    if !is_too_large(&error) {
-        return error.into();
-    }
-    format!(
-        "event {} (number {}) is too large to be given again, since a redelivery has headers beside the event's: {}. \
-         Raise `max_payload` of the servers, which is {} bytes, or the stream's `max_msg_size`, and do this again",
-        stored.event.id,
-        stored.sequence,
-        error_chain(&error),
-        bus.client().max_payload(),
-    )
-    .into()
 }
 
 /// Reads a letter, and its event where that is elsewhere.
