@@ -25,6 +25,16 @@ fn every_configuration_in_the_documentation_is_valid() {
     assert!(blocks >= 10, "only {blocks} blocks were found");
 }
 
+#[test]
+fn the_page_about_consumers_shows_every_sink() {
+    let text = std::fs::read_to_string(workspace().join("docs/consumers.md")).unwrap();
+    let shown: String = toml_blocks(&text).into_iter().map(|(_, block)| block).collect();
+    let mails_and_chats = ["mail", "slack", "teams", "discord", "dingtalk", "feishu", "wecom", "json"];
+    for sink in ["sqlite://", "postgres://", "mysql://", "webhook", "command"].iter().chain(&mails_and_chats) {
+        assert!(shown.contains(sink), "there is no block with {sink}");
+    }
+}
+
 /// The pages that people read; the references are generated.
 fn pages() -> Vec<PathBuf> {
     let docs = std::fs::read_dir(workspace().join("docs")).unwrap().map(|entry| entry.unwrap().path());
