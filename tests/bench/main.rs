@@ -15,7 +15,7 @@ mod server;
 mod spread;
 mod usage;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use upcall_tests::nats::{NatsOptions, NatsServer};
 use corpus::{Corpus, KEY_URL, PATH};
 use load::Load;
 use report::{Figures, Report};
-use server::Server;
+use server::{Server, free_address};
 
 /// The same as the gateway's: what is compared is the gateway's own work.
 #[global_allocator]
@@ -256,9 +256,4 @@ fn configuration(address: SocketAddr, folder: &Path, corpus: &Corpus, bus: &str)
     );
     std::fs::write(&file, text).context("the configuration is written")?;
     Ok(file)
-}
-
-/// An address that nobody listens on at the moment.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

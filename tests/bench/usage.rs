@@ -18,8 +18,14 @@ impl Usage {
 
     /// The most memory that the process has had resident so far, in MB. Source: `VmHWM` of proc(5).
     pub(crate) fn peak_memory_mb(&self) -> anyhow::Result<f64> {
+        self.status_mb("VmHWM:")
+    }
+
+    /// A size in proc(5)'s `status`, in MB.
+    pub(crate) fn status_mb(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(self.0.join("status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in proc")?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name} in proc"))?;
         let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kib * 1024.0 / 1e6)
     }

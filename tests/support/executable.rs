@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 /// How long anything may take that a test waits for. Long, so that a busy machine does not fail it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The path of the executable. Builds it first, so that a test never meets an old one.
+/// The path of the executable. Builds it first, so that a test never meets an old one, unless `UPCALL_TEST_EXECUTABLE`
+/// names one.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
+        if let Some(named) = std::env::var_os("UPCALL_TEST_EXECUTABLE") {
+            return named.into();
+        }
         let mut build = Command::new(env!("CARGO"));
         // Of the whole workspace, so that dependencies have the features that they have in its tests: they would else be
         // built twice.

@@ -1,7 +1,10 @@
 //! Real SQL servers, PostgreSQL and MariaDB, on free ports of this machine.
 
+mod engine;
+
+use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -9,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+pub use engine::{Engine, SqlOptions};
 
 use crate::executable::PATIENCE;
 
@@ -18,56 +23,13 @@ const POLL: Duration = Duration::from_millis(20);
 /// The user that has no rights: PostgreSQL refuses to run as root.
 const NOBODY: u32 = 65_534;
 
-/// A kind of server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// PostgreSQL; `UPCALL_TEST_POSTGRES` is the folder of its programs, else they are where Debian puts them.
-    Postgres,
-    /// MariaDB; `UPCALL_TEST_MARIADB` is the path of `mariadbd`, else it is where Debian puts it.
-    MariaDb,
-}
-
-impl Engine {
-    /// Says that tests with it can't run here, and skips `what`: `if engine.is_missing("the sink") { return; }`.
-    pub fn is_missing(self, what: &str) -> bool {
-        let missing = self.program().is_none();
-        if missing {
-            crate::skip(&format!("{what}: {self:?} is not installed (tests/run installs it)"));
-        }
-        missing
-    }
-
-    fn program(self) -> Option<PathBuf> {
-        let path = match self {
-            Self::Postgres => match std::env::var_os("UPCALL_TEST_POSTGRES") {
-                Some(folder) => PathBuf::from(folder).join("postgres"),
-                None => newest_postgres()?.join("postgres"),
-            },
-            Self::MariaDb => std::env::var_os("UPCALL_TEST_MARIADB").map_or("/usr/sbin/mariadbd".into(), PathBuf::from),
-        };
-        path.is_file().then_some(path)
-    }
-
-    fn scheme(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres://postgres",
-            Self::MariaDb => "mysql://root",
-        }
-    }
-}
-
-fn newest_postgres() -> Option<PathBuf> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-    let folders = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
-    folders.filter(|folder| folder.join("postgres").is_file()).max()
-}
-
 /// An SQL server in a process of its own, with a data folder of its own. It is stopped when this is dropped.
 pub struct SqlServer {
     engine: Engine,
     program: PathBuf,
     folder: TempDir,
     address: SocketAddr,
+    arguments: Vec<String>,
     process: Mutex<Option<Child>>,
 }
 
@@ -77,6 +39,14 @@ impl SqlServer {
     /// # Panics
     /// If it does not within [`PATIENCE`].
     pub fn start(engine: Engine) -> Self {
+        Self::start_with(engine, &SqlOptions::default())
+    }
+
+    /// Starts a server that differs from that.
+    ///
+    /// # Panics
+    /// As [`SqlServer::start`].
+    pub fn start_with(engine: Engine, options: &SqlOptions) -> Self {
         for _ in 0..STARTS_MAX {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
             let server = Self {
@@ -84,9 +54,11 @@ impl SqlServer {
                 program: engine.program().expect("is_missing tells beforehand"),
                 folder: tempfile::tempdir().expect("there is room for a folder"),
                 address: listener.local_addr().expect("it is bound"),
+                arguments: options.arguments.clone(),
                 process: Mutex::default(),
             };
             server.make_data();
+            options.files.iter().for_each(|(name, text)| server.write(name, text));
             drop(listener);
             server.launch();
             if server.is_ready_in_time() {
@@ -191,6 +163,16 @@ impl SqlServer {
         assert!(made.status.success(), "{make:?}: {}", String::from_utf8_lossy(&made.stderr));
     }
 
+    /// Writes a file into the data folder, for the server alone: PostgreSQL takes no other for a key.
+    fn write(&self, name: &str, text: &str) {
+        let path = self.data().join(name);
+        std::fs::write(&path, text).expect("its folder is writable");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("it is ours");
+        if self.engine == Engine::Postgres && is_root() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).expect("root may");
+        }
+    }
+
     fn launch(&self) {
         let (folder, port) = (self.folder.path(), self.address.port());
         let log = std::fs::File::options().append(true).create(true).open(folder.join("log"));
@@ -215,7 +197,7 @@ impl SqlServer {
                 command
             }
         };
-        let command = command.current_dir(folder).stdin(Stdio::null());
+        let command = command.args(&self.arguments).current_dir(folder).stdin(Stdio::null());
         let command = command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         *self.process() = Some(command.spawn().expect("the server starts"));
     }

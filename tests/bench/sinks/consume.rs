@@ -1,6 +1,5 @@
-//! The built executable at work on the backlog.
+//! The built executable at work on events that wait.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,52 +8,69 @@ use anyhow::{Context, bail};
 use upcall_tests::http;
 
 use crate::Run;
-use crate::backlog::JOURNAL;
-use crate::server::Server;
+use crate::server::{Server, free_address};
 use crate::target::Target;
+use crate::usage::Usage;
 
-/// How long it may take over the backlog.
+/// How long it may take over all of them.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How often it is asked how far it is.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Has a consumer of a new name take the whole backlog.
-pub(crate) fn run(target: &Target, folder: &Path, round: usize, events: usize) -> anyhow::Result<Run> {
-    let admin = free_address()?;
-    let name = format!("{}-{round}", target.kind());
-    let file = folder.join("upcall.toml");
-    let text = format!(
-        "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"{admin}\"\n[bus]\njournal = \"{JOURNAL}\"\n[log]\nfilter = \"warn\"\n\
-         [[route]]\nname = \"bench\"\npath = \"/oss/bench\"\n[[consumer]]\nname = \"{name}\"\n{}\n",
-        target.sink(round)
-    );
-    std::fs::write(&file, text).context("the configuration is written")?;
-    let server = Server::start(Command::new(upcall_tests::executable::path()).args(["serve", "-c"]).arg(&file), admin)?;
-    let idle = server.usage().cpu_seconds()?;
-    // The clock starts with the first events that are done: what it takes to start is not what is measured.
-    let (first, begin) = wait(admin, &name, 1)?;
-    let (last, end) = wait(admin, &name, events)?;
-    let rate = (last - first) as f64 / (end - begin).as_secs_f64();
-    let cpu_us = (server.usage().cpu_seconds()? - idle) * 1e6 / events as f64;
-    let run = Run { rate, cpu_us, memory_mb: server.usage().peak_memory_mb()? };
-    target.check(round, events)?;
-    Ok(run)
+/// A process whose only consumer takes what waits.
+pub(crate) struct Consumer {
+    server: Server,
+    name: String,
 }
 
-/// Waits until so many events are done, and tells how many are, and when that was.
-fn wait(admin: SocketAddr, consumer: &str, events: usize) -> anyhow::Result<(usize, Instant)> {
-    let begin = Instant::now();
-    loop {
-        let metrics = http::get(admin, "/metrics")?.text();
-        let done = settled(&metrics, consumer, "done");
-        if done >= events {
-            return Ok((done, Instant::now()));
-        }
-        if settled(&metrics, consumer, "dead") > 0 || begin.elapsed() > PATIENCE {
-            bail!("{done} of {events} events are done:\n{metrics}");
-        }
-        std::thread::sleep(INTERVAL);
+impl Consumer {
+    /// Starts it, under a new name: it begins with the first event. `bus` is what stands under `[bus]`.
+    pub(crate) fn start(name: String, sink: &str, bus: &str, folder: &Path) -> anyhow::Result<Self> {
+        let admin = free_address()?;
+        let file = folder.join("upcall.toml");
+        let text = format!(
+            "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"{admin}\"\n[bus]\n{bus}\n[log]\nfilter = \"warn\"\n\
+             [[route]]\nname = \"bench\"\npath = \"/oss/bench\"\n[[consumer]]\nname = \"{name}\"\n{sink}\n"
+        );
+        std::fs::write(&file, text).context("the configuration is written")?;
+        let mut command = Command::new(upcall_tests::executable::path());
+        Ok(Self { server: Server::start(command.args(["serve", "-c"]).arg(&file), admin)?, name })
     }
+
+    /// What the process has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.server.usage()
+    }
+
+    /// Waits until so many events are done, and tells how many are, and when that was.
+    pub(crate) fn wait(&self, events: usize) -> anyhow::Result<(usize, Instant)> {
+        let begin = Instant::now();
+        loop {
+            let metrics = http::get(self.server.address, "/metrics")?.text();
+            let done = settled(&metrics, &self.name, "done");
+            if done >= events {
+                return Ok((done, Instant::now()));
+            }
+            if settled(&metrics, &self.name, "dead") > 0 || begin.elapsed() > PATIENCE {
+                bail!("only {done} of {events} events are done:\n{metrics}");
+            }
+            std::thread::sleep(INTERVAL);
+        }
+    }
+}
+
+/// Has a consumer take all that waits.
+pub(crate) fn run(target: &Target, bus: &str, folder: &Path, round: usize, events: usize) -> anyhow::Result<Run> {
+    let consumer = Consumer::start(format!("{}-{round}", target.kind()), &target.sink(round), bus, folder)?;
+    let idle = consumer.usage().cpu_seconds()?;
+    // The clock starts with the first events that are done: what it takes to start is not what is measured.
+    let (first, begin) = consumer.wait(1)?;
+    let (last, end) = consumer.wait(events)?;
+    let rate = (last - first) as f64 / (end - begin).as_secs_f64();
+    let cpu_us = (consumer.usage().cpu_seconds()? - idle) * 1e6 / events as f64;
+    let run = Run { rate, cpu_us, memory_mb: consumer.usage().peak_memory_mb()? };
+    target.check(round, events)?;
+    Ok(run)
 }
 
 /// How many events of a consumer were settled in one way.
@@ -65,9 +81,4 @@ fn settled(metrics: &str, consumer: &str, outcome: &str) -> usize {
         line.starts_with("upcall_consumer_deliveries_total{") && line.contains(&consumer) && line.contains(&outcome)
     };
     metrics.lines().find(of).and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
-}
-
-/// An address that nobody listens on at the moment.
-pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -7,13 +7,16 @@
 
 #![allow(clippy::print_stdout, reason = "printing is its purpose")]
 
-mod backlog;
-mod bare;
 mod consume;
+mod events;
+mod insert;
+mod own;
+mod post;
 #[path = "../server.rs"]
 mod server;
 #[path = "../spread.rs"]
 mod spread;
+mod steady;
 mod target;
 #[path = "../usage.rs"]
 mod usage;
@@ -22,6 +25,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use mimalloc::MiMalloc;
+use tempfile::TempDir;
 
 use spread::Spread;
 use target::{Kind, Target};
@@ -38,6 +42,12 @@ Measures how many events a second consumers take, beside a plain loop that does 
   ROUNDS   how often each is measured (5)
   EVENTS   how many events each time (100000)
   TARGET   sqlite, postgres, mariadb, webhook (all)
+
+Or whether a long backlog is consumed at a steady rate, in memory that does not grow:
+
+  cargo run --release -p upcall-tests --bin bench-sinks -- backlog TARGET BUS EVENTS
+
+  BUS      journal, nats
 ";
 
 /// What one run came to.
@@ -55,9 +65,12 @@ fn main() -> anyhow::Result<()> {
             print!("{HELP}");
             Ok(())
         }
-        ["write", url, table, events] => bare::write(url, table, events.parse()?),
-        ["post", url, events] => bare::post(url, events.parse()?),
-        ["receive", address] => bare::receive(address.parse()?),
+        ["write", url, table, events] => insert::run(url, table, events.parse()?),
+        ["post", url, events] => post::run(url, events.parse()?),
+        ["receive", address] => post::receive(address.parse()?),
+        ["backlog", target, bus, events] => {
+            steady::run(target.parse()?, bus.parse()?, events.parse()?, folder()?.path())
+        }
         arguments => {
             let number = |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse());
             let (rounds, events) = (number(0, 5)?, number(1, 100_000)?);
@@ -68,11 +81,10 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn compare(rounds: usize, events: usize, kinds: &[Kind]) -> anyhow::Result<()> {
-    let folder = upcall_tests::executable::path().with_file_name("bench-data");
-    std::fs::create_dir_all(&folder)?;
-    let folder = tempfile::tempdir_in(&folder)?;
+    let folder = folder()?;
     eprintln!("filling a journal with {events} events");
-    backlog::fill(folder.path(), events)?;
+    events::fill_journal(folder.path(), events)?;
+    let bus = format!("journal = \"{}\"", events::JOURNAL);
     println!("{events} events a run, {rounds} rounds, medians (minimum–maximum)\n");
     println!(
         "| target | upcall, events/s | plain loop, events/s | ratio | upcall, CPU µs/event | plain loop | upcall, peak memory MB | plain loop |"
@@ -82,11 +94,12 @@ fn compare(rounds: usize, events: usize, kinds: &[Kind]) -> anyhow::Result<()> {
         let target = Target::start(*kind, folder.path())?;
         let mut runs = Vec::new();
         for round in 0..rounds {
-            let upcall = consume::run(&target, folder.path(), round, events)
+            let upcall = consume::run(&target, &bus, folder.path(), round, events)
                 .with_context(|| format!("upcall consumes into {kind}"))?;
             let plain = plain(&target, round, events).with_context(|| format!("a plain loop writes to {kind}"))?;
             eprintln!("{kind}, round {} of {rounds}: {:.0} and {:.0} events/s", round + 1, upcall.rate, plain.rate);
             runs.push((upcall, plain));
+            target.clear(round)?;
         }
         let spread = |digits, pick: fn(&(Run, Run)) -> f64| Spread::of(runs.iter().map(pick)).to_string(digits);
         println!(
@@ -101,6 +114,13 @@ fn compare(rounds: usize, events: usize, kinds: &[Kind]) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// A folder on the disk that this program is on, since `/tmp` may be in memory.
+fn folder() -> anyhow::Result<TempDir> {
+    let folder = std::env::current_exe()?.with_file_name("bench-data");
+    std::fs::create_dir_all(&folder)?;
+    Ok(tempfile::tempdir_in(&folder)?)
 }
 
 /// Has a process of its own do the work in the plainest way; it prints its figures.

@@ -1,17 +1,15 @@
 //! Where events go: databases and a webhook's receiver, each a real server of its own.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 
-use anyhow::{Context, bail, ensure};
-use sqlx::AnyConnection;
-use sqlx::AssertSqlSafe;
-use sqlx::{Connection, Executor};
+use anyhow::{Context, ensure};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection};
+use upcall_tests::sql::{Engine, SqlOptions, SqlServer};
 
-use crate::consume::free_address;
-use crate::server::Server;
+use crate::server::{Server, free_address};
 
 /// How many events a statement writes: what a consumer takes at once by default.
 pub(crate) const BATCH: usize = 500;
@@ -19,21 +17,27 @@ pub(crate) const BATCH: usize = 500;
 pub(crate) const CONCURRENCY: usize = 2;
 /// How many requests are under way at once: a webhook's default.
 pub(crate) const REQUESTS: usize = 16;
+/// What webhooks are signed with; no one verifies it here.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A kind of target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Sqlite,
+    Postgres,
+    MariaDb,
     Webhook,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Sqlite, Self::Webhook];
+    pub(crate) const ALL: [Self; 4] = [Self::Sqlite, Self::Postgres, Self::MariaDb, Self::Webhook];
 
     fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+            Self::MariaDb => "mariadb",
             Self::Webhook => "webhook",
         }
     }
@@ -60,15 +64,20 @@ pub(crate) struct Target {
 }
 
 enum Place {
-    Database { url: String },
+    /// SQLite's files: each table has a file of its own, as it has everywhere else.
+    Folder(PathBuf),
+    Database(SqlServer),
     Receiver(Server),
 }
 
 impl Target {
     /// Starts what is needed.
     pub(crate) fn start(kind: Kind, folder: &Path) -> anyhow::Result<Self> {
+        let server = |engine| SqlServer::start_with(engine, &SqlOptions::durable(engine));
         let place = match kind {
-            Kind::Sqlite => Place::Database { url: format!("sqlite://{}", folder.join("catalog.db").display()) },
+            Kind::Sqlite => Place::Folder(folder.to_owned()),
+            Kind::Postgres => Place::Database(server(Engine::Postgres)),
+            Kind::MariaDb => Place::Database(server(Engine::MariaDb)),
             Kind::Webhook => {
                 let address = free_address()?;
                 let mut command = Command::new(std::env::current_exe()?);
@@ -85,21 +94,26 @@ impl Target {
 
     /// The consumer's sink, as configured; each round has a table of its own.
     pub(crate) fn sink(&self, round: usize) -> String {
+        let table = table(round);
         match &self.place {
-            Place::Database { url } => format!("sql = {{ url = \"{url}\", table = \"{}\" }}", table(round)),
             Place::Receiver(server) => format!(
                 "webhook = {{ url = \"http://{}/\", secrets = [\"{SECRET}\"], allow_networks = [\"127.0.0.0/8\"] }}",
                 server.address
             ),
+            _ => format!("sql = {{ url = \"{}\", table = \"{table}\" }}", self.url(&table)),
         }
     }
 
     /// Checks that everything has arrived, once.
     pub(crate) fn check(&self, round: usize, events: usize) -> anyhow::Result<()> {
-        let Place::Database { url } = &self.place else { return Ok(()) };
-        let rows = with(url, async |connection| {
-            let sql = format!("SELECT count(*) FROM {}", table(round));
-            sqlx::query_scalar::<_, i64>(AssertSqlSafe(sql)).fetch_one(connection).await
+        if let Place::Receiver(_) = self.place {
+            return Ok(());
+        }
+        let table = table(round);
+        let rows = with(&self.url(&table), async |connection| {
+            sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
+                .fetch_one(connection)
+                .await
         })?;
         ensure!(usize::try_from(rows)? == events, "{rows} rows of {events} events");
         Ok(())
@@ -107,37 +121,62 @@ impl Target {
 
     /// The arguments by which this program does the same in the plainest way, but for how many events.
     pub(crate) fn plain(&self, round: usize) -> anyhow::Result<Vec<String>> {
-        match &self.place {
-            Place::Database { url } => {
-                let plain = format!("plain_{round}");
-                let create = self.copy_of(&table(round), &plain)?;
-                with(url, async |connection| connection.execute(AssertSqlSafe(create)).await.map(drop))?;
-                Ok(vec!["write".to_owned(), url.clone(), plain])
+        if let Place::Receiver(server) = &self.place {
+            return Ok(vec!["post".to_owned(), format!("http://{}/", server.address)]);
+        }
+        let (table, plain) = (table(round), plain_table(round));
+        let create = match self.kind {
+            Kind::Postgres => format!("CREATE TABLE {plain} (LIKE {table} INCLUDING ALL)"),
+            Kind::MariaDb => format!("CREATE TABLE {plain} LIKE {table}"),
+            Kind::Sqlite | Kind::Webhook => {
+                let sql = format!("SELECT sql FROM sqlite_master WHERE tbl_name = '{table}' AND sql IS NOT NULL");
+                let made: Vec<String> = with(&self.url(&table), async |connection| {
+                    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await
+                })?;
+                made.iter().map(|sql| sql.replace(&table, &plain)).collect::<Vec<_>>().join(";\n")
             }
-            Place::Receiver(server) => Ok(vec!["post".to_owned(), format!("http://{}/", server.address)]),
+        };
+        self.execute(&plain, create)?;
+        Ok(vec!["write".to_owned(), self.url(&plain), plain])
+    }
+
+    /// Drops what a round has written, so that each finds the same.
+    pub(crate) fn clear(&self, round: usize) -> anyhow::Result<()> {
+        let (table, plain) = (table(round), plain_table(round));
+        match &self.place {
+            Place::Receiver(_) => Ok(()),
+            Place::Folder(_) => [table, plain].iter().try_for_each(|table| Ok(std::fs::remove_file(self.file(table))?)),
+            Place::Database(_) => {
+                self.execute(&table, format!("DROP TABLE {table}, {table}_applied, {plain}"))?;
+                self.execute(&table, "DELETE FROM upcall_tables".to_owned())
+            }
         }
     }
 
-    /// The statement that makes a table like another, with its key and its indexes.
-    fn copy_of(&self, table: &str, copy: &str) -> anyhow::Result<String> {
-        match self.kind {
-            Kind::Sqlite => {
-                let Place::Database { url } = &self.place else { bail!("SQLite is a database") };
-                let sql = format!("SELECT sql FROM sqlite_master WHERE tbl_name = '{table}' AND sql IS NOT NULL");
-                let made: Vec<String> =
-                    with(url, async |connection| sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await)?;
-                Ok(made.iter().map(|sql| sql.replace(table, copy)).collect::<Vec<_>>().join(";\n"))
-            }
-            Kind::Webhook => bail!("a webhook has no tables"),
+    fn execute(&self, table: &str, sql: String) -> anyhow::Result<()> {
+        with(&self.url(table), async |connection| sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(drop))
+    }
+
+    /// The URL of the database that a table is in.
+    fn url(&self, table: &str) -> String {
+        match &self.place {
+            Place::Folder(_) | Place::Receiver(_) => format!("sqlite://{}?mode=rwc", self.file(table).display()),
+            Place::Database(server) => server.admin_url(),
         }
+    }
+
+    fn file(&self, table: &str) -> PathBuf {
+        let folder = if let Place::Folder(folder) = &self.place { folder.as_path() } else { Path::new("") };
+        folder.join(format!("{table}.db"))
     }
 }
 
-/// What webhooks are signed with; no one verifies it here.
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
 fn table(round: usize) -> String {
     format!("uploads_{round}")
+}
+
+fn plain_table(round: usize) -> String {
+    format!("plain_{round}")
 }
 
 /// Does something with a connection of its own.
