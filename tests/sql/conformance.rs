@@ -1,4 +1,5 @@
-//! The suite that every sink passes, by a statement whose table has no key: an effect that happens twice is there twice.
+//! The suite that every sink passes: with a table of the sink's, whose every change is noted by a trigger, and by a
+//! statement whose table has no key. An effect that happens twice is there twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +14,55 @@ use upcall_sink_sql::{Effect, Options, SqlSink};
 use upcall_tests::proxy::{Link, Proxy};
 use upcall_tests::sql::{Engine, SqlServer};
 
-use crate::site::{Kind, Site};
+use crate::site::{Kind, Site, uploads};
 
-mod sqlite {
-    use super::{DatabaseTarget, Kind};
+/// Runs the suite on a kind of database, in both of the sink's ways.
+macro_rules! conformance_on {
+    ($module:ident, $kind:expr) => {
+        mod $module {
+            use super::*;
 
-    upcall_consumer::conformance_tests!(async || DatabaseTarget::new(Kind::Sqlite).await);
+            mod statement {
+                use super::*;
+
+                upcall_consumer::conformance_tests!(async || DatabaseTarget::new($kind, Way::Statement).await);
+            }
+
+            mod table {
+                use super::*;
+
+                upcall_consumer::conformance_tests!(async || DatabaseTarget::new($kind, Way::Table).await);
+            }
+        }
+    };
 }
 
-mod postgres {
-    use super::{DatabaseTarget, Engine, Kind};
+conformance_on!(sqlite, Kind::Sqlite);
+conformance_on!(postgres, Kind::Server(Engine::Postgres));
+conformance_on!(mariadb, Kind::Server(Engine::MariaDb));
 
-    upcall_consumer::conformance_tests!(async || DatabaseTarget::new(Kind::Server(Engine::Postgres)).await);
+/// What the sink does with an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Statement,
+    Table,
 }
 
-mod mariadb {
-    use super::{DatabaseTarget, Engine, Kind};
-
-    upcall_consumer::conformance_tests!(async || DatabaseTarget::new(Kind::Server(Engine::MariaDb)).await);
+impl Way {
+    fn effect(self) -> Effect {
+        match self {
+            Self::Statement => {
+                let statement = "INSERT INTO effects (event_id) VALUES (${event.id})".parse().unwrap();
+                Effect::Statement { statement, applied: "effects_applied".parse().unwrap() }
+            }
+            Self::Table => uploads().into(),
+        }
+    }
 }
 
 struct DatabaseTarget {
     site: Mutex<Site>,
+    way: Way,
     /// Where sinks find the database; behind the proxy, where there is one.
     url: String,
     proxy: Option<Proxy>,
@@ -44,7 +72,7 @@ struct DatabaseTarget {
 
 impl DatabaseTarget {
     /// Where there is no such server, the suite runs on a file, so that its tests need not know.
-    async fn new(kind: Kind) -> Self {
+    async fn new(kind: Kind, way: Way) -> Self {
         let kind = match kind {
             Kind::Server(engine) if engine.is_missing("the suite of sinks") => Kind::Sqlite,
             kind => kind,
@@ -63,6 +91,9 @@ impl DatabaseTarget {
             "CREATE TRIGGER refuse BEFORE INSERT ON effects FOR EACH ROW BEGIN IF new.event_id IN (SELECT event_id FROM refused) THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused'; END IF; END",
         ))
         .await;
+        if way == Way::Table {
+            note_changes(&mut site).await;
+        }
         let proxy = match kind {
             Kind::Sqlite => None,
             Kind::Server(engine) => Some(Proxy::start(SqlServer::shared(engine).address())),
@@ -76,7 +107,7 @@ impl DatabaseTarget {
             }
         };
         let locker = AnyConnection::connect(&site.url).await.unwrap();
-        Self { site: Mutex::new(site), url, proxy, locker: Mutex::new(locker) }
+        Self { site: Mutex::new(site), way, url, proxy, locker: Mutex::new(locker) }
     }
 
     async fn lock(&self) {
@@ -89,15 +120,28 @@ impl DatabaseTarget {
     }
 }
 
+/// Has every change of the sink's table noted as an effect.
+async fn note_changes(site: &mut Site) {
+    drop(site.sink(Way::Table.effect()).await);
+    site.execute(site.says(
+        "CREATE TRIGGER note_insert AFTER INSERT ON uploads BEGIN INSERT INTO effects (event_id) VALUES (new.event_id); END; CREATE TRIGGER note_update AFTER UPDATE ON uploads WHEN new.event_id <> old.event_id BEGIN INSERT INTO effects (event_id) VALUES (new.event_id); END",
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO effects (event_id) VALUES (new.event_id); RETURN new; END $$; CREATE TRIGGER note AFTER INSERT OR UPDATE ON uploads FOR EACH ROW EXECUTE FUNCTION note()",
+        "CREATE TRIGGER note_insert AFTER INSERT ON uploads FOR EACH ROW INSERT INTO effects (event_id) VALUES (new.event_id)",
+    ))
+    .await;
+    if site.is_mariadb() {
+        // It has an update even where the later row stays.
+        site.execute("CREATE TRIGGER note_update AFTER UPDATE ON uploads FOR EACH ROW BEGIN IF new.event_id <> old.event_id THEN INSERT INTO effects (event_id) VALUES (new.event_id); END IF; END").await;
+    }
+}
+
 #[async_trait]
 impl Target for DatabaseTarget {
     async fn sink(&self) -> Arc<dyn Sink> {
-        let statement = "INSERT INTO effects (event_id) VALUES (${event.id})".parse().unwrap();
-        let effect = Effect::Statement { statement, applied: "effects_applied".parse().unwrap() };
         let options = Options {
             statement_timeout: Duration::from_secs(2),
             connect_timeout: Duration::from_secs(1),
-            ..Options::new(self.url.clone(), effect)
+            ..Options::new(self.url.clone(), self.way.effect())
         };
         Arc::new(SqlSink::new(options).unwrap())
     }
