@@ -11,3 +11,4 @@ mod site;
 mod statement;
 mod table;
 mod tables;
+mod tls;
