@@ -7,6 +7,7 @@ use crate::site::{Site, on_each_database, uploads};
 
 on_each_database! {
     a_table_of_an_older_version_gets_what_it_lacks
+    a_table_of_the_first_layout_keeps_its_keys
     a_table_of_the_users_is_named_if_it_does_not_fit_and_is_never_altered
     a_table_of_a_newer_version_is_left_alone
     several_processes_make_the_tables_at_once
@@ -25,6 +26,18 @@ async fn a_table_of_an_older_version_gets_what_it_lacks(mut site: Site) {
     assert_eq!(site.texts("origin", "uploads", "object").await, ["", "callback"]);
     assert_eq!(site.texts("image_width", "uploads", "object").await, ["-", "200"]);
     assert_eq!(site.complaint(uploads()).await, "");
+}
+
+async fn a_table_of_the_first_layout_keeps_its_keys(mut site: Site) {
+    drop(site.sink(uploads()).await);
+    site.execute("UPDATE upcall_tables SET version = 1").await;
+    apply(&site.sink(uploads()).await, &[upload(1, "a", 0)]).await;
+    let hex = site.says("lower(hex(event_id))", "encode(event_id, 'hex')", "lower(hex(event_id))");
+    assert_eq!(site.texts(hex, "uploads_applied", "event_id").await, [upload(1, "a", 0).event.id.to_string()]);
+    // It is known there afterwards.
+    site.execute("DELETE FROM uploads").await;
+    apply(&site.sink(uploads()).await, &[upload(1, "a", 0), upload(2, "b", 0)]).await;
+    assert_eq!((site.count("uploads").await, site.count("uploads_applied").await), (1, 2));
 }
 
 async fn a_table_of_the_users_is_named_if_it_does_not_fit_and_is_never_altered(mut site: Site) {

@@ -27,10 +27,6 @@ const CATCH_UP: usize = if cfg!(test) { 600 } else { 65_536 };
 
 const _: () = assert!(CATCH_UP > LOAD_MAX, "else not all ids would be read");
 
-/// OSS's request ids are this long, and begin with so many digits of time.
-const REQUEST_ID_DIGITS: usize = 24;
-const EPOCH_DIGITS: usize = 8;
-
 /// An id, with the time that makes it easy to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -40,20 +36,9 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// The time comes from what the id itself is made of and from nothing else: an id has one key for ever.
     pub(crate) fn new(event: &Event) -> Self {
-        let data = &event.data;
-        let epoch = data.request_id.as_deref().and_then(|request_id| {
-            let epoch = epoch(request_id)?;
-            (EventId::from_request(&data.bucket, &data.object, request_id) == event.id).then_some(epoch)
-        });
-        Self { epoch: epoch.unwrap_or(0), id: event.id }
+        Self { epoch: event.request_second().unwrap_or(0), id: event.id }
     }
-}
-
-fn epoch(request_id: &str) -> Option<u32> {
-    let is_one = request_id.len() == REQUEST_ID_DIGITS && request_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_one { u32::from_str_radix(&request_id[..EPOCH_DIGITS], 16).ok() } else { None }
 }
 
 /// The ids of all events: in memory those of the newest ones, in the table the others.

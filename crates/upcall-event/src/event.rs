@@ -20,6 +20,27 @@ pub struct Event {
     pub data: UploadCompleted,
 }
 
+/// OSS's request ids are this long, and begin with so many digits of time.
+const REQUEST_ID_DIGITS: usize = 24;
+const SECOND_DIGITS: usize = 8;
+
+impl Event {
+    /// When OSS took the request that the id is made of, in seconds since 1970; none where it is made of something else.
+    ///
+    /// It comes from what the id itself comes from and from nothing else, so that an id has one such second for ever.
+    /// Whoever stores ids and orders them by it has new ones side by side; by themselves, they are hashes.
+    #[must_use]
+    pub fn request_second(&self) -> Option<u32> {
+        let data = &self.data;
+        let request_id = data.request_id.as_deref()?;
+        let is_one = request_id.len() == REQUEST_ID_DIGITS && request_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_one || EventId::from_request(&data.bucket, &data.object, request_id) != self.id {
+            return None;
+        }
+        u32::from_str_radix(&request_id[..SECOND_DIGITS], 16).ok()
+    }
+}
+
 /// What is known about one completed upload. A field that nobody reported is null, never invented.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UploadCompleted {

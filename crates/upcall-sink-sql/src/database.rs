@@ -1,11 +1,10 @@
 //! What the sink needs of a kind of database.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
-use upcall_event::EventId;
+use sqlx::Transaction;
 
 use crate::StoreErrorKind;
+use crate::applied::{Fresh, Key};
 use crate::row::Row;
 use crate::schema::{Present, Schema};
 
@@ -40,12 +39,12 @@ pub(crate) trait Database: Send + Sync {
     async fn close(&self);
 }
 
-/// A transaction. Dropped without [`Session::commit`], it has no effect.
+/// A transaction. Dropped without [`End::commit`], it has no effect.
 #[async_trait]
 pub(crate) trait Session: Send {
-    /// Records ids, which are sorted and distinct, as applied, and returns those that were not. Comes first: it may
-    /// begin the transaction anew. Waits for others that record the same ids.
-    async fn record(&mut self, ids: &[EventId], now: i64) -> Result<HashSet<EventId>, sqlx::Error>;
+    /// Records keys, which are sorted and distinct, as applied, and tells which were not. Comes first: it may begin the
+    /// transaction anew. Waits for others that record the same keys.
+    async fn record(&mut self, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error>;
 
     /// Inserts rows into the table of uploads or updates those there; one for each object, sorted by it.
     async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error>;
@@ -56,11 +55,30 @@ pub(crate) trait Session: Send {
     /// Runs the user's statement with an event's values.
     async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error>;
 
+    /// Ends it.
+    fn end(self: Box<Self>) -> Box<dyn End>;
+}
+
+/// The two ways in which a transaction ends.
+#[async_trait]
+pub(crate) trait End: Send {
     /// Makes everything durable.
     async fn commit(self: Box<Self>) -> Result<(), sqlx::Error>;
 
     /// Undoes everything.
     async fn rollback(self: Box<Self>);
+}
+
+#[async_trait]
+impl<D: sqlx::Database> End for Transaction<'static, D> {
+    async fn commit(self: Box<Self>) -> Result<(), sqlx::Error> {
+        Transaction::commit(*self).await
+    }
+
+    async fn rollback(self: Box<Self>) {
+        // What matters is the first error; a transaction that can't be rolled back is dropped with its connection.
+        drop(Transaction::rollback(*self).await);
+    }
 }
 
 /// What an error of a database means.

@@ -3,6 +3,7 @@
 //! An event's effect happens once: the ids of applied events are written in the transaction that applies them.
 //! An older event that arrives late changes nothing. `docs/reference/sql-sink.md` documents the tables.
 
+mod applied;
 mod column;
 mod database;
 mod dialect;
@@ -11,6 +12,7 @@ mod mysql;
 mod options;
 mod pool;
 mod postgres;
+mod record;
 mod reference;
 mod row;
 mod schema;

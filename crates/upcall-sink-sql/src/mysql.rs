@@ -6,37 +6,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlArguments, MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
-use sqlx::{
-    Arguments, AssertSqlSafe, ConnectOptions, Encode, Executor as _, MySql, Row as _, SqlSafeStr, Statement as _,
-    Transaction, Type,
-};
-use upcall_event::EventId;
+use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Executor as _, SqlSafeStr, Statement as _};
 
-use crate::column::{COLUMNS, KEY, Value, datetime};
+use crate::column::{COLUMNS, KEY};
 use crate::database::{Database, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::pool;
-use crate::row::{Row, pieces};
 use crate::schema::{OBJECT_HASH, Present, Schema, VERSIONS};
 use crate::statement::Statements;
 use crate::{Options, OptionsError, StoreErrorKind};
 
 mod fault;
+mod session;
+
+use session::MySqlSession;
 
 /// How many ids one transaction forgets at most: it holds up the events that come next.
 const FORGET_MAX: u32 = 2_000;
 /// How many statements stay prepared. A statement is as large as its batch; under load, batches are of one size.
 const STATEMENTS_MAX: usize = 16;
-/// The most rows of one statement: MySQL takes 65,535 parameters.
-const ROWS_MAX: usize = 1_000;
-const _: () = assert!(ROWS_MAX * COLUMNS.len() <= 65_535, "a statement has more parameters than MySQL takes");
-/// The most bytes of one statement's values, unless a single row has more.
-const BYTES_MAX: usize = 8 << 20;
 /// What of `max_allowed_packet` is kept for all that is not values.
 const PACKET_RESERVE: usize = 64 << 10;
-/// How often the ids of a batch may have been recorded by others between looking and recording.
-const RACES_MAX: u32 = 10;
+/// Begins a transaction.
+const BEGIN: &str = "START TRANSACTION READ WRITE";
 
 /// A MySQL or MariaDB database.
 pub(crate) struct MySqlDatabase {
@@ -132,7 +125,7 @@ impl Database for MySqlDatabase {
     }
 
     async fn begin(&self) -> Result<Box<dyn Session>, sqlx::Error> {
-        let transaction = self.pool().begin_with("START TRANSACTION READ WRITE").await?;
+        let transaction = self.pool().begin_with(BEGIN).await?;
         let packet_max = self.packet_max.load(Ordering::Relaxed);
         Ok(Box::new(MySqlSession { transaction, statements: self.statements.clone(), packet_max }))
     }
@@ -206,131 +199,4 @@ impl Database for MySqlDatabase {
             pool.close().await;
         }
     }
-}
-
-struct MySqlSession {
-    transaction: Transaction<'static, MySql>,
-    statements: Statements,
-    packet_max: usize,
-}
-
-impl MySqlSession {
-    async fn execute(&mut self, sql: String, values: MySqlArguments) -> Result<u64, sqlx::Error> {
-        let result = sqlx::query_with(AssertSqlSafe(sql), values).execute(&mut *self.transaction).await?;
-        Ok(result.rows_affected())
-    }
-
-    /// Records ids, and tells whether none of them was there.
-    async fn insert_applied(&mut self, ids: &[EventId], now: i64) -> Result<bool, sqlx::Error> {
-        let mut inserted = 0;
-        for piece in ids.chunks(ROWS_MAX) {
-            let mut values = MySqlArguments::default();
-            for id in piece {
-                add(&mut values, id.as_bytes().to_vec())?;
-                add(&mut values, now)?;
-            }
-            inserted += self.execute(self.statements.insert_applied(piece.len()), values).await?;
-        }
-        Ok(inserted == ids.len() as u64)
-    }
-
-    async fn known(&mut self, ids: &[EventId]) -> Result<HashSet<EventId>, sqlx::Error> {
-        let mut known = HashSet::new();
-        for piece in ids.chunks(ROWS_MAX) {
-            let mut values = MySqlArguments::default();
-            for id in piece {
-                add(&mut values, id.as_bytes().to_vec())?;
-            }
-            let sql = AssertSqlSafe(self.statements.select_applied(piece.len()));
-            for found in sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await? {
-                known.extend(found.try_get::<&[u8], _>(0)?.try_into().map(EventId::from_bytes));
-            }
-        }
-        Ok(known)
-    }
-
-    /// A row that the server would not take at once is refused here: the server would hang up on it.
-    fn pieces<'a, 'r>(
-        &self,
-        rows: &'a [&'r Row],
-    ) -> Result<impl Iterator<Item = &'a [&'r Row]> + use<'a, 'r>, sqlx::Error> {
-        if let Some(row) = rows.iter().find(|row| row.size() > self.packet_max) {
-            return Err(fault::too_large(row.size(), self.packet_max));
-        }
-        Ok(pieces(rows, ROWS_MAX, BYTES_MAX.min(self.packet_max)))
-    }
-}
-
-#[async_trait]
-impl Session for MySqlSession {
-    async fn record(&mut self, ids: &[EventId], now: i64) -> Result<HashSet<EventId>, sqlx::Error> {
-        if self.insert_applied(ids, now).await? {
-            return Ok(ids.iter().copied().collect());
-        }
-        // Some were there, which is rare, and MySQL does not tell which: begin anew and look first.
-        for _ in 0..RACES_MAX {
-            self.transaction.execute("ROLLBACK").await?;
-            self.transaction.execute("START TRANSACTION READ WRITE").await?;
-            let known = self.known(ids).await?;
-            let fresh: Vec<EventId> = ids.iter().filter(|id| !known.contains(id)).copied().collect();
-            if self.insert_applied(&fresh, now).await? {
-                return Ok(fresh.into_iter().collect());
-            }
-        }
-        Err(sqlx::Error::PoolTimedOut)
-    }
-
-    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
-        for piece in self.pieces(rows)? {
-            let Some((_, sql)) = self.statements.upsert(piece.len()) else { return Ok(()) };
-            self.execute(sql, arguments(piece)?).await?;
-        }
-        Ok(())
-    }
-
-    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
-        for piece in self.pieces(rows)? {
-            let Some((_, sql)) = self.statements.keep(piece.len()) else { return Ok(()) };
-            self.execute(sql, arguments(piece)?).await?;
-        }
-        Ok(())
-    }
-
-    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error> {
-        if row.size() > self.packet_max {
-            return Err(fault::too_large(row.size(), self.packet_max));
-        }
-        let Some(users) = self.statements.users() else { return Ok(()) };
-        self.execute(users.sql(|_| "?".to_owned()), arguments(&[row])?).await.map(drop)
-    }
-
-    async fn commit(self: Box<Self>) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
-    }
-
-    async fn rollback(self: Box<Self>) {
-        // What matters is the first error; a transaction that can't be rolled back is dropped with its connection.
-        drop(self.transaction.rollback().await);
-    }
-}
-
-fn arguments(rows: &[&Row]) -> Result<MySqlArguments, sqlx::Error> {
-    let mut values = MySqlArguments::default();
-    let size = rows.iter().map(|row| row.size()).sum();
-    values.reserve(rows.iter().map(|row| row.values().len()).sum(), size);
-    for value in rows.iter().flat_map(|row| row.values()) {
-        match value {
-            Value::Null => add(&mut values, None::<i64>)?,
-            Value::Bool(flag) => add(&mut values, i64::from(*flag))?,
-            Value::Integer(integer) => add(&mut values, *integer)?,
-            // As text: MySQL makes of it what the column is.
-            Value::Decimal(text) | Value::Text(text) => add(&mut values, &**text)?,
-            Value::Time(time) => add(&mut values, datetime(*time))?,
-        }
-    }
-    Ok(values)
-}
-
-fn add<'v, V: Encode<'v, MySql> + Type<MySql>>(values: &mut MySqlArguments, value: V) -> Result<(), sqlx::Error> {
-    values.add(value).map_err(sqlx::Error::Encode)
 }

@@ -10,10 +10,10 @@ use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Either, Encode, Executor as _, Postgres, Row as _, SqlSafeStr,
     Statement as _, Transaction, Type,
 };
-use upcall_event::EventId;
 
+use crate::applied::{Fresh, Key};
 use crate::column::{COLUMNS, KEY, Kind, Value, rfc3339};
-use crate::database::{Database, Fault, Session, Unfit};
+use crate::database::{Database, End, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::pool;
 use crate::row::{Row, pieces};
@@ -199,17 +199,20 @@ struct PostgresSession {
 
 #[async_trait]
 impl Session for PostgresSession {
-    async fn record(&mut self, ids: &[EventId], now: i64) -> Result<HashSet<EventId>, sqlx::Error> {
-        let sql = AssertSqlSafe(self.statements.insert_applied(ids.len()));
-        let ids: Vec<&[u8]> = ids.iter().map(|id| &id.as_bytes()[..]).collect();
+    async fn record(&mut self, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error> {
+        let sql = AssertSqlSafe(self.statements.insert_applied(keys.len()));
         let mut values = PgArguments::default();
-        add(&mut values, ids)?;
+        add(&mut values, keys.iter().map(Key::as_bytes).collect::<Vec<_>>())?;
         add(&mut values, now)?;
-        let mut fresh = HashSet::new();
-        for found in sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await? {
-            fresh.extend(found.try_get::<&[u8], _>(0)?.try_into().map(EventId::from_bytes));
+        let found = sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await?;
+        if found.len() == keys.len() {
+            return Ok(Fresh::All);
         }
-        Ok(fresh)
+        let mut fresh = HashSet::new();
+        for row in found {
+            fresh.extend(Key::read(row.try_get(0)?));
+        }
+        Ok(Fresh::Only(fresh))
     }
 
     async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
@@ -231,13 +234,8 @@ impl Session for PostgresSession {
         sqlx::query_with(AssertSqlSafe(users.clone()), values).execute(&mut *self.transaction).await.map(drop)
     }
 
-    async fn commit(self: Box<Self>) -> Result<(), sqlx::Error> {
-        self.transaction.commit().await
-    }
-
-    async fn rollback(self: Box<Self>) {
-        // What matters is the first error; a transaction that can't be rolled back is dropped with its connection.
-        drop(self.transaction.rollback().await);
+    fn end(self: Box<Self>) -> Box<dyn End> {
+        Box::new(self.transaction)
     }
 }
 

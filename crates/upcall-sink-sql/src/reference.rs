@@ -51,7 +51,7 @@ pub fn reference() -> String {
          they were applied; keep that longer than your bus keeps events. With a `statement` of yours this is the only \
          table, named by `applied`.\n\n\
          | column | type | holds |\n|---|---|---|\n\
-         | `event_id` | 16 bytes | The event's id; in hexadecimal it is what `uploads` has. |\n\
+         | `event_id` | 16 bytes | The event: the second in which OSS took the upload, as 4 bytes (0 where the event does not tell), and the first 12 bytes of its id, so that new rows stand side by side. In a table of layout 1 (`upcall_tables`): the id. |\n\
          | `applied_at` | 64-bit integer | When it was applied, in Unix seconds. |\n"
     );
     for dialect in Dialect::ALL {

@@ -5,34 +5,34 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use upcall_consumer::Item;
-use upcall_event::EventId;
 
+use crate::applied::{Key, Keys};
 use crate::column::{COLUMNS, KEY, ORDER, Unstorable, Value};
 
 /// An event as values: a row of the table, or the parameters of the user's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
-    event: EventId,
+    applied: Key,
     values: Vec<Value>,
     size: usize,
 }
 
 impl Row {
     /// Makes the event's row of the table.
-    pub(crate) fn new(item: &Item<'_>) -> Result<Self, Unstorable> {
+    pub(crate) fn new(item: &Item<'_>, keys: Keys) -> Result<Self, Unstorable> {
         let values = COLUMNS.iter().map(|column| column.value(item)).collect::<Result<_, _>>()?;
-        Ok(Self::of(item.event.id, values))
+        Ok(Self::of(keys.key(item.event), values))
     }
 
     /// An event with these values.
-    pub(crate) fn of(event: EventId, values: Vec<Value>) -> Self {
+    pub(crate) fn of(applied: Key, values: Vec<Value>) -> Self {
         let size = values.iter().map(Value::size).sum();
-        Self { event, values, size }
+        Self { applied, values, size }
     }
 
-    /// The event's id.
-    pub(crate) fn event(&self) -> EventId {
-        self.event
+    /// What stands for its event once it is applied.
+    pub(crate) fn applied(&self) -> Key {
+        self.applied
     }
 
     /// The values, in the order of the columns.
@@ -59,7 +59,7 @@ impl Row {
 /// The first row of each event.
 pub(crate) fn once_per_event(rows: &[Row]) -> Vec<&Row> {
     let mut seen = HashSet::with_capacity(rows.len());
-    rows.iter().filter(|row| seen.insert(row.event)).collect()
+    rows.iter().filter(|row| seen.insert(row.applied)).collect()
 }
 
 /// The latest row of each object.

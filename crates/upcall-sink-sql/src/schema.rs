@@ -3,12 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
+use crate::applied::Keys;
 use crate::column::{COLUMNS, Column, KEY};
 use crate::dialect::Dialect;
 use crate::{Effect, TableName};
 
 /// The layout of the tables that this version makes. It grows with every change of them.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
+/// Since this one the keys of applied events begin with a time.
+const VERSION_TIMES: i64 = 2;
 /// The table of the layouts of the tables that the sink has made.
 pub(crate) const VERSIONS: &str = "upcall_tables";
 /// The columns of the table of applied events.
@@ -48,6 +51,7 @@ impl Present {
 #[derive(Debug, Clone)]
 pub(crate) struct Schema {
     dialect: Dialect,
+    /// The table of applied events is the last.
     pub(crate) tables: Vec<Table>,
 }
 
@@ -85,6 +89,12 @@ impl Schema {
             }
         }
         plan
+    }
+
+    /// How the keys of applied events are made in the table that is there.
+    pub(crate) fn keys(&self, present: &Present) -> Keys {
+        let version = self.tables.last().and_then(|applied| present.versions.get(&applied.name));
+        if version.is_some_and(|version| *version >= VERSION_TIMES) { Keys::Times } else { Keys::Ids }
     }
 
     /// Everything that makes the tables, for the reference.

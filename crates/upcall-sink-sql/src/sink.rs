@@ -53,8 +53,8 @@ impl SqlSink {
 
     fn row(&self, item: &Item<'_>) -> Result<Row, Unstorable> {
         match &self.effect {
-            Effect::Table { .. } => Row::new(item),
-            Effect::Statement { statement, .. } => statement.row(item),
+            Effect::Table { .. } => Row::new(item, self.store.keys()),
+            Effect::Statement { statement, .. } => statement.row(item, self.store.keys()),
         }
     }
 

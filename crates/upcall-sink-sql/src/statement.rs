@@ -80,7 +80,7 @@ impl Statements {
         sql
     }
 
-    /// Records ids of applied events. PostgreSQL returns those that were not there; MySQL counts them.
+    /// Records ids of applied events. PostgreSQL returns those that were not there; the others count them.
     pub(crate) fn insert_applied(&self, ids: usize) -> String {
         let (applied, columns) = (&self.applied, APPLIED_COLUMNS.join(", "));
         match self.dialect {
@@ -91,6 +91,7 @@ impl Statements {
                 let ignore = if self.dialect == Dialect::MySql { "IGNORE " } else { "" };
                 let mut sql = format!("INSERT {ignore}INTO {applied} ({columns}) VALUES ");
                 self.dialect.push_tuples(&mut sql, ids, APPLIED_COLUMNS.len());
+                sql.push_str(if self.dialect == Dialect::Sqlite { " ON CONFLICT DO NOTHING" } else { "" });
                 sql
             }
         }

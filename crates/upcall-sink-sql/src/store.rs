@@ -1,12 +1,13 @@
 //! The tables in a database: made, checked, and written to, whatever kind of database it is.
 
-use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 use upcall_consumer::Backoff;
 
+use crate::applied::{Fresh, Key, Keys};
 use crate::database::{Database, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::row::{Row, latest_per_object, once_per_event};
@@ -28,6 +29,8 @@ pub(crate) struct Store {
     schema: Schema,
     is_table: bool,
     statement_timeout: Duration,
+    /// Learnt when the tables are looked at.
+    keys: Mutex<Keys>,
 }
 
 impl Store {
@@ -37,7 +40,13 @@ impl Store {
             schema: Schema::new(dialect, &options.effect),
             is_table: matches!(options.effect, Effect::Table { .. }),
             statement_timeout: options.statement_timeout,
+            keys: Mutex::new(Keys::Times),
         }
+    }
+
+    /// How the keys of applied events are made.
+    pub(crate) fn keys(&self) -> Keys {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Connects, creates the tables that are missing, brings older ones up to date, and checks that everything goes.
@@ -113,6 +122,7 @@ impl Store {
                 return Err(StoreError { kind, source: None });
             }
         }
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = self.schema.keys(&present);
         self.database.check().await.map_err(|unfit| match unfit {
             Unfit::Kind(kind, source) => StoreError { kind, source: source.map(Into::into) },
             Unfit::Error(error) => self.error(error),
@@ -120,36 +130,40 @@ impl Store {
     }
 
     async fn try_apply(&self, rows: &[Row]) -> Result<(), sqlx::Error> {
+        // A transaction holds others up: what can be done before it is done before.
+        let batch = Batch::new(once_per_event(rows), self.is_table);
+        let mut keys: Vec<Key> = batch.rows.iter().map(|row| row.applied()).collect();
+        // Everybody takes keys and objects in one order, so that nobody waits for who waits for them.
+        keys.sort_unstable();
         let mut session = self.database.begin().await?;
-        match self.write(&mut *session, rows).await {
-            Ok(()) => session.commit().await,
+        match self.write(&mut *session, batch, &keys).await {
+            Ok(()) => session.end().commit().await,
             Err(error) => {
-                session.rollback().await;
+                session.end().rollback().await;
                 Err(error)
             }
         }
     }
 
-    async fn write(&self, session: &mut dyn Session, rows: &[Row]) -> Result<(), sqlx::Error> {
-        let mut rows = once_per_event(rows);
-        // Everybody takes ids and objects in one order, so that nobody waits for who waits for them.
-        let mut ids: Vec<_> = rows.iter().map(|row| row.event()).collect();
-        ids.sort_unstable_by_key(|id| *id.as_bytes());
-        let fresh: HashSet<_> = session.record(&ids, Timestamp::now().as_second()).await?;
-        rows.retain(|row| fresh.contains(&row.event()));
+    async fn write(&self, session: &mut dyn Session, batch: Batch<'_>, keys: &[Key]) -> Result<(), sqlx::Error> {
+        let Batch { rows, latest } = match session.record(keys, Timestamp::now().as_second()).await? {
+            Fresh::All => batch,
+            fresh @ Fresh::Only(_) => {
+                let rows = batch.rows.into_iter().filter(|row| fresh.has(&row.applied())).collect();
+                Batch::new(rows, self.is_table)
+            }
+        };
         if rows.is_empty() {
             return Ok(());
         }
-        if !self.is_table {
-            for row in rows {
-                session.run(row).await?;
-            }
-            return Ok(());
+        if self.is_table {
+            session.keep(&rows).await?;
+            return session.upsert(&latest).await;
         }
-        session.keep(&rows).await?;
-        let mut latest = latest_per_object(&rows);
-        latest.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
-        session.upsert(&latest).await
+        for row in rows {
+            session.run(row).await?;
+        }
+        Ok(())
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
@@ -172,6 +186,21 @@ impl Store {
             Fault::Conflict | Fault::Schema | Fault::Unavailable => StoreErrorKind::Unavailable { database },
         };
         StoreError { kind, source: Some(error.into()) }
+    }
+}
+
+/// What one transaction writes.
+struct Batch<'r> {
+    rows: Vec<&'r Row>,
+    /// For a table: of each object the latest, in the order of the objects.
+    latest: Vec<&'r Row>,
+}
+
+impl<'r> Batch<'r> {
+    fn new(rows: Vec<&'r Row>, is_table: bool) -> Self {
+        let mut latest = if is_table { latest_per_object(&rows) } else { Vec::new() };
+        latest.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+        Self { rows, latest }
     }
 }
 

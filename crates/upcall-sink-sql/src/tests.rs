@@ -225,7 +225,7 @@ async fn batches_at_once_are_all_applied() {
 async fn old_ids_are_forgotten_and_young_ones_are_not() {
     let mut database = Database::new().await;
     apply(&database.ready_sink().await, &[upload(1, "a", 0), upload(2, "b", 0)]).await;
-    let aged = "UPDATE uploads_applied SET applied_at = unixepoch() - 91 * 86400 WHERE lower(hex(event_id)) IN (SELECT event_id FROM uploads WHERE object = 'a')";
+    let aged = "UPDATE uploads_applied SET applied_at = unixepoch() - 91 * 86400 WHERE substr(lower(hex(event_id)), 9) IN (SELECT substr(event_id, 1, 24) FROM uploads WHERE object = 'a')";
     database.execute(aged).await;
     apply(&database.ready_sink().await, &[upload(3, "c", 0)]).await;
     assert_eq!(database.count("uploads_applied").await, 2);

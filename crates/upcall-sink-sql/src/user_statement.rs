@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use upcall_consumer::Item;
 use upcall_event::{Field, InvalidTemplate, Known, Part, Template};
 
+use crate::applied::Keys;
 use crate::column::{Unstorable, Value};
 use crate::row::Row;
 
@@ -48,9 +49,9 @@ impl UserStatement {
     }
 
     /// The event's parameters.
-    pub(crate) fn row(&self, item: &Item<'_>) -> Result<Row, Unstorable> {
+    pub(crate) fn row(&self, item: &Item<'_>, keys: Keys) -> Result<Row, Unstorable> {
         let values = self.fields().map(|field| value(field, item)).collect::<Result<_, _>>()?;
-        Ok(Row::of(item.event.id, values))
+        Ok(Row::of(keys.key(item.event), values))
     }
 
     fn fields(&self) -> impl Iterator<Item = &Field> {
