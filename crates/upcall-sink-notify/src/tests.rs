@@ -1,5 +1,6 @@
 //! What the sink promises, against servers of this machine.
 
+mod conformance;
 mod escape;
 mod golden;
 mod service;
