@@ -135,7 +135,7 @@ fn returned(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<
 }
 
 fn retries(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<Vec<Row>> {
-    let now = clock::now_ms();
+    let now = clock::steady_ms();
     // What is settled while we read has still its old row in our snapshot, so that what was held before we began
     // counts as held. A retry that is committed while we read sets `next_due` after we have cleared it.
     let held: BTreeSet<u64> = {

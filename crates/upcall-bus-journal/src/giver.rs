@@ -91,8 +91,8 @@ impl Giver {
         self.transaction(|db| {
             let given = db.execute(
                 "INSERT INTO redelivery
-                     (consumer, sequence, id, subject, stored_at, payload, due_at, attempts, reason)
-                 SELECT consumer, sequence, id, subject, stored_at, payload, ?2, 0, reason
+                     (consumer, sequence, id, subject, stored_at, payload, set_at, due_at, attempts, reason)
+                 SELECT consumer, sequence, id, subject, stored_at, payload, ?2, ?2, 0, reason
                  FROM dead_letter WHERE number = ?1",
                 params![number, clock::now_ms()],
             )?;
@@ -123,8 +123,8 @@ impl Giver {
                 db.prepare("INSERT INTO replayed (replay, sequence) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?;
             let mut give = db.prepare(
                 "INSERT INTO redelivery
-                     (consumer, replay, sequence, id, subject, stored_at, payload, due_at, attempts, reason)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, '')",
+                     (consumer, replay, sequence, id, subject, stored_at, payload, set_at, due_at, attempts, reason)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, 0, '')",
             )?;
             let mut given = 0;
             for Given { sequence, id, subject, stored_at, payload } in events {

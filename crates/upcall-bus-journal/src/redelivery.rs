@@ -76,7 +76,7 @@ pub(crate) fn returned(db: &Connection, session: &Session, max: usize) -> rusqli
 
 /// Reads what is due.
 pub(crate) fn due(db: &Connection, session: &Session, max: usize) -> rusqlite::Result<Vec<Row>> {
-    let now = clock::now_ms();
+    let now = clock::steady_ms();
     // As for retries: what was held before we began counts as held, and what is committed while we read sets
     // `next_due` after we have cleared it.
     let (held, max) = {
@@ -158,8 +158,9 @@ fn next_due(db: &Connection, consumer: &str, after: i64) -> rusqlite::Result<Opt
 pub(crate) fn settle(db: &Connection, number: u64, request: &SettleRequest) -> rusqlite::Result<()> {
     match &request.settlement {
         Settlement::Retry { .. } => {
-            let sql = "UPDATE redelivery SET due_at = ?2, attempts = ?3, reason = ?4 WHERE number = ?1";
-            db.prepare(sql)?.execute(params![number, request.due_at, request.attempt, request.reason()])?;
+            let sql = "UPDATE redelivery SET set_at = ?2, due_at = ?3, attempts = ?4, reason = ?5 WHERE number = ?1";
+            let (set_at, due_at) = (clock::steady_ms(), request.due_at);
+            db.prepare(sql)?.execute(params![number, set_at, due_at, request.attempt, request.reason()])?;
             return Ok(());
         }
         Settlement::DeadLetter { .. } => {

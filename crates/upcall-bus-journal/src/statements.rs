@@ -52,9 +52,9 @@ impl<'c> Statements<'c> {
             prune_settled: db.prepare("DELETE FROM settled WHERE consumer = ?1 AND sequence <= ?2")?,
             // An event that retention has taken has nothing to come back for.
             put_retry: db.prepare(
-                "INSERT INTO retry (consumer, sequence, due_at, attempts, reason)
-                 SELECT ?1, sequence, ?3, ?4, ?5 FROM event WHERE sequence = ?2
-                 ON CONFLICT DO UPDATE SET due_at = ?3, attempts = ?4, reason = ?5",
+                "INSERT INTO retry (consumer, sequence, set_at, due_at, attempts, reason)
+                 SELECT ?1, sequence, ?3, ?4, ?5, ?6 FROM event WHERE sequence = ?2
+                 ON CONFLICT DO UPDATE SET set_at = ?3, due_at = ?4, attempts = ?5, reason = ?6",
             )?,
             drop_retry: db.prepare("DELETE FROM retry WHERE consumer = ?1 AND sequence = ?2")?,
             put_dead_letter: db.prepare(
@@ -126,7 +126,8 @@ impl<'c> Statements<'c> {
         attempts: u32,
         reason: &str,
     ) -> rusqlite::Result<()> {
-        self.put_retry.execute(params![consumer, sequence, due_at, attempts, reason]).map(drop)
+        let set_at = clock::steady_ms();
+        self.put_retry.execute(params![consumer, sequence, set_at, due_at, attempts, reason]).map(drop)
     }
 
     pub(crate) fn drop_retry(&mut self, consumer: &str, sequence: u64) -> rusqlite::Result<()> {

@@ -169,6 +169,16 @@ impl Writer {
                  ON CONFLICT (name) DO UPDATE SET filter = ?2 WHERE filter <> ?2",
                 params![name, spec.filter.as_str(), floor, clock::now_ms()],
             )?;
+            // What waits since a moment that is to come was written by a clock that is right no more.
+            let sql = |table| {
+                format!(
+                    "UPDATE {table} SET due_at = ?2 + max(due_at - set_at, 0), set_at = ?2
+                     WHERE consumer = ?1 AND due_at > ?2 AND set_at > ?2"
+                )
+            };
+            for table in ["retry", "redelivery"] {
+                statements.db.execute(&sql(table), params![name, clock::steady_ms()])?;
+            }
             let in_flight_max = self.shared.options.in_flight_max.max(1);
             let queue = Arc::clone(&self.shared.queue);
             Session::load(statements.db, name.to_owned(), spec.filter.clone(), in_flight_max, queue)
