@@ -9,7 +9,7 @@ use upcall_bus::conformance::message;
 use upcall_bus::{Bus, ConsumerSpec, Deadline, Publisher, Start};
 use upcall_bus_journal::{Journal, Options};
 use upcall_tests::disk::SmallDisk;
-use upcall_tests::executable::PATIENCE;
+use upcall_tests::executable::{PATIENCE, Running};
 use upcall_tests::nats::{self, NatsOptions, NatsServer};
 use upcall_tests::{executable, skip};
 
@@ -182,4 +182,39 @@ fn a_system_on_nats_gets_its_grade() {
     let mut names: Vec<_> = found(&report).into_iter().map(|(_, name)| name).collect();
     names.sort_unstable();
     assert_eq!(names, ["consumer-missing", "one-server", "signature-only"]);
+}
+
+#[test]
+fn a_server_that_is_being_started_is_waited_for_after_what_is_here_was_shown() {
+    if nats::is_missing("the doctor who waits") {
+        return;
+    }
+    let server = NatsServer::start();
+    server.kill();
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), &format!("[bus.nats]\nurl = {:?}", server.url()));
+    let mut doctor = Running::start(&["doctor", "-c", file.to_str().unwrap(), "--wait", "1h"]);
+    let is_there = |words: &'static str| move |line: &str| line.contains(words).then_some(());
+    doctor.wait_for("local finding", is_there("signature-only"));
+    doctor.wait_for("word that it waits", |line| {
+        (line.contains("waiting for NATS, 1h at most") && line.contains("onnection refused")).then_some(())
+    });
+    server.restart();
+    doctor.wait_for("finding about NATS", is_there("stream-missing"));
+    doctor.wait_for("grade", is_there("grade F"));
+}
+
+#[test]
+fn a_server_that_refuses_the_login_is_not_waited_for() {
+    if nats::is_missing("the doctor who is not let in") {
+        return;
+    }
+    let config = "authorization { users: [{ user: upcall, password: right }] }".to_owned();
+    let server = NatsServer::start_with(&NatsOptions { config, ..NatsOptions::default() });
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), &format!("[bus.nats]\nurl = {:?}", server.url()));
+    let mut doctor = Running::start(&["doctor", "-c", file.to_str().unwrap(), "--wait", "1h"]);
+    let refused = format!("could not look at NATS: NATS at {} refused the login ", server.address());
+    doctor.wait_for("refusal", |line| line.starts_with(&refused).then_some(()));
+    doctor.wait_for("end", |line| line.contains("no grade, since not everything could be looked at").then_some(()));
 }

@@ -39,12 +39,18 @@ async fn is_kept_out(options: Options, words: &str) {
     let waited = timeout(PATIENCE, link.wait_for(|link| told(&link.fault))).await.is_ok();
     assert!(waited, "not told: {:?}", bus.link().borrow().fault);
     assert!(!bus.is_connected());
-    let fault = bus.fault().unwrap();
-    assert!(fault.starts_with("there is no connection to a NATS server: ") && fault.contains(words), "{fault}");
+    let (fault, refused) = (bus.fault().unwrap(), bus.link().borrow().refused);
+    assert_eq!(fault.starts_with("there is no connection to a NATS server: "), !refused, "{fault}");
+    assert_eq!(fault.contains(" refused the login "), refused, "{fault}");
+    assert!(fault.contains(words), "{fault}");
     bus.close().await;
 }
 
-const NOT_LET_IN: &str = "the server does not let us in with this user, password, token, nkey or credentials";
+/// What is said of a server that does not accept who we are: where it is, who we said that we are, and what to set.
+fn refusal(server: &NatsServer, who: &str, keys: &str) -> String {
+    let address = server.address();
+    format!("NATS at {address} refused the login {who} (authorization violation): set {keys} of [bus.nats]")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_gets_in_with_the_password_and_not_with_another() {
@@ -54,8 +60,12 @@ async fn a_user_gets_in_with_the_password_and_not_with_another() {
     let server = server("authorization { users: [{ user: upcall, password: \"r:ght\" }] }");
     let password = |password: &str| Auth::Password { user: "upcall".to_owned(), password: password.to_owned() };
     gets_in(options(&server, password("r:ght"))).await;
-    is_kept_out(options(&server, password("wrong")), NOT_LET_IN).await;
-    is_kept_out(options(&server, Auth::None), NOT_LET_IN).await;
+    let refused = refusal(&server, "of user upcall", "`user` and `password`");
+    is_kept_out(options(&server, password("wrong")), &refused).await;
+    let all = "`user` and `password`, `token`, `nkey` or `credentials`";
+    is_kept_out(options(&server, Auth::None), &refusal(&server, "of somebody without a name", all)).await;
+    let in_url = Options::new(server.url().replace("//", "//upcall:wrong@"));
+    is_kept_out(in_url, &refusal(&server, "of user upcall", "the user and the password in `url`")).await;
     // As other clients of NATS have it, too.
     gets_in(Options::new(server.url().replace("//", "//upcall:r%3Aght@"))).await;
 }
@@ -67,7 +77,8 @@ async fn a_token_lets_in() {
     }
     let server = server("authorization { token: right }");
     gets_in(options(&server, Auth::Token("right".to_owned()))).await;
-    is_kept_out(options(&server, Auth::Token("wrong".to_owned())), NOT_LET_IN).await;
+    let refused = refusal(&server, "by this token", "`token`");
+    is_kept_out(options(&server, Auth::Token("wrong".to_owned())), &refused).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +89,8 @@ async fn an_nkey_lets_in() {
     let user = KeyPair::new_user();
     let server = server(&format!("authorization {{ users: [{{ nkey: {} }}] }}", user.public_key()));
     gets_in(options(&server, Auth::Nkey(user.seed().unwrap()))).await;
-    is_kept_out(options(&server, Auth::Nkey(KeyPair::new_user().seed().unwrap())), NOT_LET_IN).await;
+    let refused = refusal(&server, "by this nkey", "`nkey`");
+    is_kept_out(options(&server, Auth::Nkey(KeyPair::new_user().seed().unwrap())), &refused).await;
     is_kept_out(options(&server, Auth::Nkey("SUNONSENSE".to_owned())), "the seed of the nkey is none").await;
 }
 
@@ -131,7 +143,8 @@ async fn a_credentials_file_lets_in() {
     gets_in(options(&server, Auth::Credentials(file))).await;
     // Of an account that the operator does not know.
     let file = credentials(folder.path(), &KeyPair::new_account(), &KeyPair::new_user());
-    is_kept_out(options(&server, Auth::Credentials(file)), NOT_LET_IN).await;
+    let refused = refusal(&server, &format!("by the credentials in {}", file.display()), "`credentials`");
+    is_kept_out(options(&server, Auth::Credentials(file)), &refused).await;
 
     let Err(error) = NatsBus::connect(options(&server, Auth::Credentials(folder.path().join("none")))).await else {
         panic!("there is no such file");
@@ -240,6 +253,18 @@ async fn of_several_servers_one_that_is_there_is_enough() {
     let server = server("");
     let urls = vec!["nats://127.0.0.1:1".to_owned(), server.url(), "nats://127.0.0.1:2".to_owned()];
     gets_in(Options { urls, ..Options::new("") }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_the_login_beside_one_that_is_gone_is_waited_for_no_longer() {
+    if nats::is_missing("refused logins") {
+        return;
+    }
+    let server = server("authorization { token: right }");
+    let urls = vec!["nats://127.0.0.1:1".to_owned(), server.url()];
+    let bus = NatsBus::connect(Options { urls, ..Options::new("") }).await.unwrap();
+    let why = timeout(PATIENCE, bus.connected_within(PATIENCE * 2)).await.expect("sooner").unwrap_err();
+    assert!(why.contains("127.0.0.1:1: ") && why.contains(" refused the login "), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

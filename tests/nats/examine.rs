@@ -441,7 +441,13 @@ async fn a_server_without_jetstream_and_a_small_one_are_found() {
     let config = "max_payload: 16384\naccounts { A { users: [{ user: a, password: a }] } }\nno_auth_user: a".to_owned();
     let server = NatsServer::start_with(&NatsOptions { config, ..NatsOptions::default() });
     let bus = connect(Options::new(server.url())).await;
-    has(&bus.examine(&Questions::default()).await.unwrap(), "no-jetstream", Severity::Harm);
+    let found = bus.examine(&Questions::default()).await.unwrap();
+    has(&found, "no-jetstream", Severity::Harm);
+    let words = format!("JetStream is off for our account on server {}: add `jetstream: enabled` to", server.name());
+    assert!(found[0].what.starts_with(&words), "{found:#?}");
+    bus.keep(true, Vec::new());
+    bus.first_look().await;
+    assert!(bus.fault().unwrap().contains(&words), "/ready and the log say so, too: {:?}", bus.fault());
 
     let config = "max_payload: 16384".to_owned();
     let server = NatsServer::start_with(&NatsOptions { config, ..NatsOptions::default() });

@@ -134,8 +134,7 @@ impl NatsBus {
         if self.is_connected() {
             return ArchiveError::new(source);
         }
-        let fault = self.shared.link.borrow().fault.clone();
-        ArchiveError::new(fault.unwrap_or_else(|| "there is no connection to a NATS server".to_owned()))
+        ArchiveError::new(self.why_disconnected())
     }
 }
 

@@ -113,6 +113,7 @@ pub(crate) fn note(link: &watch::Sender<Link>, event: &Event) {
                 link.connected = true;
                 link.generation += 1;
                 link.fault = None;
+                link.refused = false;
             });
         }
         Event::Disconnected | Event::Closed => {
@@ -121,29 +122,81 @@ pub(crate) fn note(link: &watch::Sender<Link>, event: &Event) {
         }
         // Known in more detail before the next attempt.
         Event::ClientError(ClientError::Other(_)) if link.borrow().fault.is_some() => {}
-        other => note_fault(link, other.to_string()),
+        other => note_fault(link, other.to_string(), false),
     }
 }
 
 /// Says why each server could not be connected to.
-pub(crate) fn note_failures(link: &watch::Sender<Link>, servers: &[Server]) {
+pub(crate) fn note_failures(link: &watch::Sender<Link>, servers: &[Server], login: &Login) {
     let failure = |server: &Server| {
-        let error = server.last_error.as_ref()?;
-        Some(format!("{}:{}: {}", server.addr.host(), server.addr.port(), in_words(error)))
+        let (address, error) = (address(&server.addr), server.last_error.as_ref()?);
+        Some(if is_refusal(error) { login.refused(&address, error) } else { format!("{address}: {}", in_words(error)) })
     };
     let failures: Vec<String> = servers.iter().filter_map(failure).take(SERVERS_NAMED_MAX).collect();
     if !failures.is_empty() {
-        note_fault(link, failures.join("; "));
+        let is_refused = |server: &Server| server.last_error.as_deref().is_some_and(is_refusal);
+        // One that was not tried yet may let us in.
+        let refused = servers.iter().any(is_refused) && servers.iter().all(|server| server.last_error.is_some());
+        note_fault(link, failures.join("; "), refused);
     }
+}
+
+/// Whether a server does not let us in, whatever we wait for.
+fn is_refusal(error: &str) -> bool {
+    let error = error.to_lowercase();
+    ["authorization violation", "authentication expired"].iter().any(|refusal| error.contains(refusal))
+}
+
+/// Who we say that we are, for whoever is told that a server does not know us.
+#[derive(Debug)]
+pub(crate) struct Login {
+    who: String,
+    keys: &'static str,
+}
+
+impl Login {
+    pub(crate) fn of(options: &Options, urls: &[ServerAddr]) -> Self {
+        let named = |who: String, keys| Self { who, keys };
+        let in_url = || urls.iter().find_map(|url| Some((url.username()?, url.password().is_some())));
+        match &options.auth {
+            Auth::Password { user, .. } => named(format!("of user {user}"), "`user` and `password`"),
+            Auth::Token(_) => named("by this token".to_owned(), "`token`"),
+            Auth::Nkey(_) => named("by this nkey".to_owned(), "`nkey`"),
+            Auth::Credentials(file) => named(format!("by the credentials in {}", file.display()), "`credentials`"),
+            Auth::None => match in_url() {
+                Some((user, true)) => named(format!("of user {user}"), "the user and the password in `url`"),
+                Some((_, false)) => named("by this token".to_owned(), "the token in `url`"),
+                None => named(
+                    "of somebody without a name".to_owned(),
+                    "`user` and `password`, `token`, `nkey` or `credentials`",
+                ),
+            },
+        }
+    }
+
+    fn refused(&self, address: &str, error: &str) -> String {
+        let Self { who, keys } = self;
+        // The client says it twice.
+        let error = error.split(": ").next().unwrap_or(error);
+        format!(
+            "NATS at {address} refused the login {who} ({error}): set {keys} of [bus.nats] to what the server expects"
+        )
+    }
+}
+
+/// Some of the addresses, in words.
+pub(crate) fn listed(urls: &[ServerAddr]) -> String {
+    urls.iter().take(SERVERS_NAMED_MAX).map(address).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a server is, without who we are there.
+fn address(url: &ServerAddr) -> String {
+    format!("{}:{}", url.host(), url.port())
 }
 
 /// Adds what an operator may make of an error that says little by itself.
 fn in_words(error: &str) -> String {
     let hint = [
-        (
-            "authorization violation",
-            "the server does not let us in with this user, password, token, nkey or credentials",
-        ),
         ("failed signing nonce", "the seed of the nkey is none"),
         ("InvalidContentType", "the server does not speak TLS"),
         ("UnknownIssuer", "the server's certificate is of an authority that is not trusted: name it in `tls.ca`"),
@@ -155,9 +208,17 @@ fn in_words(error: &str) -> String {
     }
 }
 
-fn note_fault(link: &watch::Sender<Link>, fault: String) {
-    if link.borrow().fault.as_ref() != Some(&fault) {
-        warn!(%fault, "NATS");
-        link.send_modify(|link| link.fault = Some(fault));
+fn note_fault(link: &watch::Sender<Link>, fault: String, refused: bool) {
+    let is_known = {
+        let link = link.borrow();
+        link.fault.as_ref() == Some(&fault) && link.refused == refused
+    };
+    if !is_known {
+        if refused {
+            warn!("{fault}");
+        } else {
+            warn!(%fault, "NATS");
+        }
+        link.send_modify(|link| (link.fault, link.refused) = (Some(fault), refused));
     }
 }

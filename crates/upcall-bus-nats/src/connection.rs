@@ -9,10 +9,12 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, HeaderMap};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::Options;
-use crate::connecting::{ConnectError, addresses, connect_options, note, note_failures};
+use crate::connecting::{ConnectError, Login, addresses, connect_options, listed, note, note_failures};
 use crate::floor::Floors;
+use crate::keeper::Looked;
 use crate::names::Names;
 
 /// How long the server may take over what is not a publication.
@@ -33,12 +35,14 @@ pub(crate) struct Shared {
     pub(crate) context: Context,
     pub(crate) options: Options,
     pub(crate) names: Names,
+    /// Where the servers are, in words.
+    pub(crate) addresses: String,
     pub(crate) link: watch::Receiver<Link>,
     /// Where the bus's own tasks run, whoever calls.
     pub(crate) runtime: Handle,
     readers: Mutex<HashMap<String, Reader>>,
     pub(crate) floors: Floors,
-    pub(crate) checked: watch::Sender<Result<Option<String>, String>>,
+    pub(crate) looked: watch::Sender<Looked>,
 }
 
 /// The connection as it is now.
@@ -50,6 +54,9 @@ pub struct Link {
     pub generation: u64,
     /// What went wrong last.
     pub fault: Option<String>,
+    /// Whether no server lets us in, and one of them since it does not accept who we are: waiting does not help, and
+    /// `fault` says what to set.
+    pub refused: bool,
 }
 
 impl NatsBus {
@@ -61,7 +68,7 @@ impl NatsBus {
     pub async fn connect(options: Options) -> Result<Self, ConnectError> {
         let urls = addresses(&options)?;
         let (sender, link) = watch::channel(Link::default());
-        let seen = sender.clone();
+        let (seen, login, addresses) = (sender.clone(), Login::of(&options, &urls), listed(&urls));
         let client = connect_options(&options, &urls)
             .await?
             .event_callback(move |event| {
@@ -70,7 +77,7 @@ impl NatsBus {
             })
             // Asked before each attempt, and told what the last ones failed of, which the events do not say.
             .reconnect_to_server_callback(move |servers, _| {
-                note_failures(&seen, &servers);
+                note_failures(&seen, &servers, &login);
                 std::future::ready(None)
             })
             .connect(urls)
@@ -82,17 +89,18 @@ impl NatsBus {
             .max_ack_inflight(ACKS_PENDING_MAX)
             .build(client.clone());
         let names = Names::new(&options.stream);
-        let checked = watch::channel(Err("the streams have not been looked at yet".to_owned())).0;
+        let looked = watch::channel(Looked::ByNobody).0;
         let shared = Shared {
             client,
             context,
             options,
             names,
+            addresses,
             link,
             runtime: Handle::current(),
             readers: Mutex::default(),
             floors: Floors::default(),
-            checked,
+            looked,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -103,10 +111,43 @@ impl NatsBus {
         self.shared.link.clone()
     }
 
+    /// Waits until there is a connection, for so long at most; no longer where no server lets us in.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub async fn connected_within(&self, wait: Duration) -> Result<(), String> {
+        let mut link = self.link();
+        match timeout(wait, link.wait_for(|link| link.connected || link.refused)).await {
+            Ok(Ok(link)) if link.connected => Ok(()),
+            _ => Err(self.why_disconnected()),
+        }
+    }
+
     /// Whether the server can be reached, as far as is known now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.shared.is_connected()
+    }
+
+    /// Why there is no connection, in words.
+    #[must_use]
+    pub fn why_disconnected(&self) -> String {
+        let link = self.shared.link.borrow();
+        match &link.fault {
+            Some(fault) if link.refused => fault.clone(),
+            Some(fault) => format!("there is no connection to a NATS server: {fault}"),
+            None => format!("there is no connection to a NATS server yet, at {}", self.shared.addresses),
+        }
+    }
+
+    /// What the server that we are connected to is called: its name, or where it is, if nobody has named it.
+    pub(crate) fn server_name(&self) -> String {
+        let info = self.client().server_info();
+        // Who has no name has its id for one, which nobody can read.
+        if info.server_name.is_empty() || info.server_name == info.server_id {
+            return format!("at {}", self.shared.addresses);
+        }
+        info.server_name
     }
 
     /// The names of streams and bucket.
@@ -124,7 +165,7 @@ impl NatsBus {
     /// Sends what waits to be sent, and closes the connection.
     pub async fn close(&self) {
         // What can't be sent any more is delivered again, or was never acknowledged.
-        let _ = tokio::time::timeout(REQUEST_TIME, self.shared.client.flush()).await;
+        let _ = timeout(REQUEST_TIME, self.shared.client.flush()).await;
         let _ = self.shared.client.drain().await;
     }
 }

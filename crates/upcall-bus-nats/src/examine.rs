@@ -10,7 +10,6 @@ mod streams;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::time::timeout;
 use upcall_bus::{ArchiveError, ConsumerSpec, error_chain};
 
 pub use finding::{Finding, Kind, Severity};
@@ -18,7 +17,7 @@ use monitor::Monitored;
 
 use crate::NatsBus;
 
-/// How long a connection is waited for before the looking is given up.
+/// How long a connection is waited for before the looking is given up, unless somebody says otherwise.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
 /// What an examination goes by.
@@ -32,18 +31,21 @@ pub struct Questions {
     pub journal_hold: Option<Duration>,
     /// How old a consumer's oldest unsettled event may be before the consumer counts as behind.
     pub behind: Duration,
+    /// How long a connection is waited for.
+    pub wait: Duration,
     /// The clock that the server's is compared with.
     pub clock: fn() -> Timestamp,
 }
 
 impl Default for Questions {
-    /// No consumers, no monitoring port, no journal, ten minutes, this machine's clock.
+    /// No consumers, no monitoring port, no journal, ten minutes, ten seconds for a connection, this machine's clock.
     fn default() -> Self {
         Self {
             consumers: Vec::new(),
             monitor: None,
             journal_hold: None,
             behind: Duration::from_secs(600),
+            wait: CONNECTION_TIME,
             clock: Timestamp::now,
         }
     }
@@ -53,9 +55,9 @@ impl NatsBus {
     /// Looks at server, streams and consumers, and says what would lose events, worst first. Changes nothing.
     ///
     /// # Errors
-    /// If the server can't be reached within ten seconds, or does not answer.
+    /// If the server can't be reached in time, does not let us in, or does not answer.
     pub async fn examine(&self, questions: &Questions) -> Result<Vec<Finding>, ArchiveError> {
-        self.connected().await?;
+        self.connected(questions.wait).await?;
         match self.look_at_all(questions).await {
             Ok(found) => Ok(found),
             // Where something is not permitted, the server says so beside, and does not answer.
@@ -80,14 +82,7 @@ impl NatsBus {
         Ok(found)
     }
 
-    async fn connected(&self) -> Result<(), ArchiveError> {
-        let mut link = self.link();
-        let connected = timeout(CONNECTION_TIME, link.wait_for(|link| link.connected)).await;
-        if matches!(connected, Ok(Ok(_))) {
-            return Ok(());
-        }
-        let fault = self.link().borrow().fault.clone();
-        let fault = fault.unwrap_or_else(|| "it does not answer".to_owned());
-        Err(ArchiveError::new(format!("there is no connection to a NATS server: {fault}")))
+    async fn connected(&self, wait: Duration) -> Result<(), ArchiveError> {
+        self.connected_within(wait).await.map_err(ArchiveError::new)
     }
 }

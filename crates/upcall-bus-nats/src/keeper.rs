@@ -12,12 +12,24 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How soon they are looked at again when something is not.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// What was found when the streams were looked at last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// Nobody looks after them.
+    ByNobody,
+    /// Somebody is about to.
+    NotYet,
+    /// What is risky about them, or what keeps them from taking events.
+    Found(Result<Option<String>, String>),
+}
+
 impl NatsBus {
     /// Looks after the streams in the background: compares them with what they should be whenever a connection was
     /// made and every ten seconds, makes what is missing if it is told to, writes down how far the consumers are, and says in
     /// [`NatsBus::fault`] what keeps the streams from taking events. A server that is not there yet is waited for.
     pub fn keep(&self, provision: bool, consumers: Vec<ConsumerSpec>) {
         let (bus, mut link) = (self.clone(), self.link());
+        self.shared.looked.send_replace(Looked::NotYet);
         self.shared.runtime.spawn(async move {
             loop {
                 if link.wait_for(|link| link.connected).await.is_err() {
@@ -43,19 +55,28 @@ impl NatsBus {
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         if !self.is_connected() {
-            let fault = self.shared.link.borrow().fault.clone();
-            return Some(match fault {
-                Some(fault) => format!("there is no connection to a NATS server: {fault}"),
-                None => "there is no connection to a NATS server".to_owned(),
-            });
+            return Some(self.why_disconnected());
         }
-        self.shared.checked.borrow().clone().err()
+        match &*self.shared.looked.borrow() {
+            Looked::Found(found) => found.clone().err(),
+            Looked::ByNobody | Looked::NotYet => Some("the streams have not been looked at yet".to_owned()),
+        }
+    }
+
+    /// Waits until the streams were looked at for the first time, and what is missing was made, where somebody looks
+    /// after them ([`NatsBus::keep`]).
+    pub async fn first_look(&self) {
+        // Whoever looks after them lives as long as the bus.
+        let _ = self.shared.looked.subscribe().wait_for(|looked| *looked != Looked::NotYet).await;
     }
 
     /// What is risky about the streams, in words, while the bus takes events: who reads `/ready` may want to know. Cheap.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
-        self.shared.checked.borrow().clone().ok().flatten()
+        match &*self.shared.looked.borrow() {
+            Looked::Found(found) => found.clone().ok().flatten(),
+            Looked::ByNobody | Looked::NotYet => None,
+        }
     }
 
     async fn look(&self, provision: bool, consumers: &[ConsumerSpec]) -> Result<Option<String>, String> {
@@ -86,13 +107,17 @@ impl NatsBus {
     }
 
     fn note(&self, found: Result<Option<String>, String>) {
-        self.shared.checked.send_if_modified(|known| {
+        let found = Looked::Found(found);
+        self.shared.looked.send_if_modified(|known| {
             let changed = *known != found;
             if changed {
                 match &found {
-                    Ok(None) => info!("the streams are in order"),
-                    Ok(Some(remark)) => warn!(remark, "the streams take events, and are not as they should be"),
-                    Err(fault) => warn!(%fault, "the streams are not in order"),
+                    Looked::Found(Ok(None)) => info!("the streams are in order"),
+                    Looked::Found(Ok(Some(remark))) => {
+                        warn!(remark, "the streams take events, and are not as they should be");
+                    }
+                    Looked::Found(Err(fault)) => warn!(%fault, "the streams are not in order"),
+                    Looked::ByNobody | Looked::NotYet => {}
                 }
                 *known = found;
             }

@@ -22,6 +22,7 @@ mod floor;
 mod intake;
 mod keeper;
 pub mod names;
+mod off;
 mod options;
 mod outbox;
 mod provision;

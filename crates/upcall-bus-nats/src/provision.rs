@@ -10,6 +10,7 @@ use upcall_bus::{ArchiveError, ConsumerSpec, Source, Start};
 
 use crate::difference::{compare, compare_consumer, mended, mended_consumer};
 use crate::names::{DEAD_PREFIX, QUARANTINE_PREFIX, REDELIVERY_PREFIX, redelivery_subject};
+use crate::off::Off;
 use crate::session::Lane;
 use crate::{Difference, NatsBus, Options, Severity};
 
@@ -231,7 +232,7 @@ impl NatsBus {
         match self.shared.context.get_stream(name).await {
             Ok(stream) => Ok(Some(stream.cached_info().clone())),
             Err(error) if is_unknown(&error) => Ok(None),
-            Err(error) => Err(ArchiveError::new(error)),
+            Err(error) => Err(self.explained(Off::of_stream(&error), error)),
         }
     }
 

@@ -80,9 +80,7 @@ impl NatsBus {
     }
 
     pub(crate) fn unreachable(&self) -> PublishError {
-        let fault = self.shared.link.borrow().fault.clone();
-        let source = fault.unwrap_or_else(|| "there is no connection to a NATS server".to_owned());
-        PublishError { kind: PublishErrorKind::Unavailable, source: Some(source.into()) }
+        PublishError { kind: PublishErrorKind::Unavailable, source: Some(self.why_disconnected().into()) }
     }
 }
 

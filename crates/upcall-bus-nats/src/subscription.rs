@@ -52,7 +52,7 @@ impl Bus for NatsBus {
         let patience = Deadline::after(REQUEST_TIME);
         while let Err(error) = subscription.open().await {
             if patience.has_passed() || !self.is_connected() {
-                return Err(unavailable(error));
+                return Err(explained(self, error));
             }
             sleep(OPEN_AGAIN).await;
         }
@@ -68,7 +68,7 @@ impl Subscription for NatsSubscription {
         loop {
             // What is done now could not be settled, and would be done again.
             if !self.session.bus.is_connected() || !self.session.bus.link().borrow().connected {
-                return Err(unavailable("there is no connection to a NATS server".into()));
+                return Err(unavailable(self.session.bus.why_disconnected().into()));
             }
             self.session.collect();
             let deliveries = self.due(max).await?;
@@ -81,7 +81,7 @@ impl Subscription for NatsSubscription {
             match self.wait().await {
                 Ok(()) => patience = Deadline::after(REQUEST_TIME),
                 Err(error) if patience.has_passed() || !self.session.bus.is_connected() => {
-                    return Err(unavailable(error));
+                    return Err(explained(&self.session.bus, error));
                 }
                 Err(_) => sleep(OPEN_AGAIN).await,
             }
@@ -290,6 +290,11 @@ fn arrived(key: Key, message: &Message) -> Result<Arrived, Source> {
     };
     let subject: Subject = subject.parse()?;
     Ok(Arrived { key, subject, event, sequence, stored_at, attempt: 1 })
+}
+
+/// Says that there is no connection, and why, where that is what went wrong.
+fn explained(bus: &NatsBus, error: Source) -> SubscribeError {
+    unavailable(if bus.is_connected() { error } else { bus.why_disconnected().into() })
 }
 
 fn unavailable(source: Source) -> SubscribeError {

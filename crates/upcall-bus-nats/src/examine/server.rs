@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::account::{Account, Limits};
-use async_nats::jetstream::context::{AccountError, AccountErrorKind};
 use jiff::Timestamp;
 use serde_json::Value;
 use upcall_bus::ArchiveError;
@@ -12,6 +10,7 @@ use upcall_bus::ArchiveError;
 use super::monitor::Monitored;
 use super::{Finding, Questions, kinds};
 use crate::NatsBus;
+use crate::off::Off;
 
 /// What Upcall is tested with, at least.
 const VERSION_MIN: (i64, i64) = (2, 12);
@@ -34,23 +33,25 @@ impl NatsBus {
         found: &mut Vec<Finding>,
     ) -> Result<bool, ArchiveError> {
         let client = self.client();
-        let info = client.server_info();
+        let (info, name) = (client.server_info(), self.server_name());
         if !client.is_server_compatible(VERSION_MIN.0, VERSION_MIN.1, 0) {
-            found.push(kinds::SERVER_OLD.found(format!("server {} is {}", info.server_name, info.version)));
+            found.push(kinds::SERVER_OLD.found(format!("server {name} is {}", info.version)));
         }
         let account = match self.shared.context.query_account().await {
             Ok(account) => account,
-            Err(error) if is_off(&error) => {
-                found.push(kinds::NO_JETSTREAM.found(format!("JetStream is off on {}", info.server_name)));
-                return Ok(false);
-            }
-            Err(error) => return Err(ArchiveError::new(error)),
+            Err(error) => match Off::of_account(&error) {
+                Some(off) => {
+                    found.push(kinds::NO_JETSTREAM.found(self.says_off(off)));
+                    return Ok(false);
+                }
+                None => return Err(ArchiveError::new(error)),
+            },
         };
         if info.cluster.is_none() {
-            found.push(kinds::ONE_SERVER.found(format!("server {} is alone", info.server_name)));
+            found.push(kinds::ONE_SERVER.found(format!("server {name} is alone")));
         }
         if info.max_payload < PAYLOAD_BYTES_MIN {
-            let what = format!("server {} takes messages of up to {} bytes", info.server_name, info.max_payload);
+            let what = format!("server {name} takes messages of up to {} bytes", info.max_payload);
             found.push(kinds::PAYLOAD_SMALL.found(what));
         }
         sync(questions, monitored, found);
@@ -130,17 +131,6 @@ pub(super) fn fill(what: &str, used: u64, max: u64, found: &mut Vec<Finding>) {
         _ => return,
     };
     found.push(kind.found(format!("{what} is {percent} % full: {used} of {max}")));
-}
-
-fn is_off(error: &AccountError) -> bool {
-    match error.kind() {
-        AccountErrorKind::JetStreamUnavailable => true,
-        AccountErrorKind::JetStream(error) => {
-            [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT]
-                .contains(&error.error_code())
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

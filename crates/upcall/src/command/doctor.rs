@@ -8,7 +8,7 @@ mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -19,7 +19,7 @@ use upcall_bus_nats::examine::{Finding, Questions};
 use crate::config::{Ack, Config, Nats};
 use crate::runtime;
 use crate::terminal::{printable_json, printable_lines};
-use report::Report;
+use report::{Part, Report};
 
 /// Say in plain words what would lose events, and what to do about it
 ///
@@ -30,8 +30,12 @@ use report::Report;
 /// Grade: A without risk or harm, B with one risk, C with more, D with one harm, F with more.
 /// The exit status is 0 if nothing is worse than a note, 1 if something is, and 2 if something could not be looked at.
 ///
+/// What is on this machine is looked at and shown first, then NATS, which is waited for if it is not up yet; the grade
+/// comes last. A server that does not let us in is not waited for.
+///
 /// Examples:
 ///   upcall doctor -c upcall.toml
+///   upcall doctor -c upcall.toml --wait 2m    # NATS is just being started
 ///   upcall doctor -c upcall.toml --json | jq -r '.findings[] | select(.severity == "harm") | .what'
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
@@ -42,11 +46,16 @@ pub(crate) struct Arguments {
     /// How old a consumer's oldest unsettled event may be
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
     behind: Duration,
+    /// How long to wait for a NATS server
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    wait: Duration,
     /// Show the findings as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// How long NATS is waited for before it is said that it is.
+const SILENCE: Duration = Duration::from_secs(1);
 /// The exit status where something could not be looked at.
 const COULD_NOT_LOOK: u8 = 2;
 
@@ -61,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.json {
         println!("{}", printable_json(&report.to_json()));
     } else {
-        print!("{report}");
+        println!("{}", report.summary());
     }
     Ok(match (report.is_whole(), report.is_well()) {
         (false, _) => ExitCode::from(COULD_NOT_LOOK),
@@ -70,35 +79,57 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Looks at everything, and shows what it finds as it goes, unless that is to be one JSON object.
 fn examine(arguments: &Arguments) -> anyhow::Result<Report> {
     let config = Config::load(&arguments.config)?;
-    let mut report = Report::new(arguments.config.display().to_string());
-    report.add(configuration::examine(&config));
+    let mut local = Part::default();
+    local.add(configuration::examine(&config));
     if let Some(options) = &config.bus.journal {
         match journal::examine(options, &config, arguments.behind) {
-            Ok(found) => report.add(found),
-            Err(error) => report.could_not_look(format!("the journal: {error:#}")),
+            Ok(found) => local.add(found),
+            Err(error) => local.could_not_look(format!("the journal: {error:#}")),
         }
     }
-    if let Some(nats) = &config.bus.nats {
-        match runtime::block_on(examine_nats(nats, &config, arguments.behind)) {
-            Ok(found) => report.add(found),
-            Err(error) => report.could_not_look(format!("NATS: {error:#}")),
+    let mut report = Report::new(arguments.config.display().to_string());
+    let mut show = |part: Part| {
+        if !arguments.json {
+            print!("{part}");
         }
+        report.add(part);
+    };
+    show(local);
+    if let Some(nats) = &config.bus.nats {
+        let mut distant = Part::default();
+        match runtime::block_on(examine_nats(nats, &config, arguments)) {
+            Ok(found) => distant.add(found),
+            Err(error) => distant.could_not_look(format!("NATS: {error:#}")),
+        }
+        show(distant);
     }
     Ok(report)
 }
 
-async fn examine_nats(nats: &Nats, config: &Config, behind: Duration) -> anyhow::Result<Vec<Finding>> {
+async fn examine_nats(nats: &Nats, config: &Config, arguments: &Arguments) -> anyhow::Result<Vec<Finding>> {
     let bus = NatsBus::connect(nats.options.clone()).await.context("bus.nats can't be used")?;
+    connect(&bus, arguments.wait).await?;
     let questions = Questions {
         consumers: config.consumers.iter().map(|consumer| consumer.options.spec.clone()).collect(),
         monitor: nats.monitor.clone(),
         journal_hold: (nats.ack == Ack::Journal).then_some(nats.sync_hold),
-        behind,
+        behind: arguments.behind,
         ..Questions::default()
     };
     let found = bus.examine(&questions).await.map_err(|error| anyhow::anyhow!(error_chain(&error)));
     bus.close().await;
     found
+}
+
+/// Waits for a connection, and says so if that takes a while.
+async fn connect(bus: &NatsBus, wait: Duration) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    if bus.connected_within(SILENCE.min(wait)).await.is_err() && !bus.link().borrow().refused {
+        let wait = humantime::format_duration(wait);
+        eprintln!("upcall: waiting for NATS, {wait} at most: {}", bus.why_disconnected());
+    }
+    bus.connected_within(wait.saturating_sub(begun.elapsed())).await.map_err(|why| anyhow::anyhow!(why))
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use tokio::time::timeout;
 use upcall_bus::{Archive, ConsumerName};
 use upcall_bus_journal::{JournalArchive, Reader};
 use upcall_bus_nats::NatsBus;
@@ -110,16 +109,13 @@ impl Operated {
 /// Connects, and waits for as long until it has.
 ///
 /// # Errors
-/// If no server has answered by then.
+/// If no server has answered by then, or none lets us in.
 pub(crate) async fn connect(nats: &Nats, wait: Duration) -> anyhow::Result<NatsBus> {
     let bus = NatsBus::connect(nats.options.clone()).await.context("bus.nats can't be used")?;
-    let mut link = bus.link();
-    if timeout(wait, link.wait_for(|link| link.connected)).await.is_err() {
-        let fault = link.borrow().fault.clone().map(|fault| format!(": {fault}")).unwrap_or_default();
-        bail!(
-            "no NATS server has answered within {}{fault}; is `url` of [bus.nats] right, and the server up?",
-            humantime::format_duration(wait)
-        );
+    let Err(why) = bus.connected_within(wait).await else { return Ok(bus) };
+    if bus.link().borrow().refused {
+        bail!(why);
     }
-    Ok(bus)
+    let wait = humantime::format_duration(wait);
+    bail!("no NATS server has answered within {wait}: {why}; is `url` of [bus.nats] right, and the server up?")
 }

@@ -186,7 +186,8 @@ first, each with its remedy. It changes nothing. With `--json` each finding has 
 | F | more harm |
 
 The exit status is 0 if nothing is worse than a note, 1 if something is, and 2 if something could not be looked at; there
-is no grade then, and what could not be looked at is named.
+is no grade then, and what could not be looked at is named. This machine's findings come first, then NATS's: a server that is
+not up yet is waited for, for `--wait` (10 s by default), one that refuses the login is not.
 ";
 
     /// Writes the reference anew where it differs, and fails: the repaired file belongs in the commit.

@@ -8,6 +8,13 @@ use upcall_bus_nats::examine::{Finding, Severity};
 
 use crate::terminal::printable;
 
+/// What was found in one place, or why nothing could be.
+#[derive(Default)]
+pub(super) struct Part {
+    findings: Vec<Finding>,
+    unseen: Vec<String>,
+}
+
 /// Everything that was found.
 pub(super) struct Report {
     about: String,
@@ -15,11 +22,7 @@ pub(super) struct Report {
     unseen: Vec<String>,
 }
 
-impl Report {
-    pub(super) fn new(about: String) -> Self {
-        Self { about, findings: Vec::new(), unseen: Vec::new() }
-    }
-
+impl Part {
     pub(super) fn add(&mut self, findings: Vec<Finding>) {
         self.findings.extend(findings);
         self.findings.sort_by_key(|finding| Reverse(finding.kind.severity));
@@ -27,6 +30,32 @@ impl Report {
 
     pub(super) fn could_not_look(&mut self, at: String) {
         self.unseen.push(at);
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for unseen in &self.unseen {
+            writeln!(f, "could not look at {}\n", printable(unseen))?;
+        }
+        for Finding { kind, what } in &self.findings {
+            writeln!(f, "{}  {}: {}", kind.severity, kind.name, printable(what))?;
+            writeln!(f, "      {}", kind.why)?;
+            writeln!(f, "      Remedy: {}\n", kind.remedy)?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    pub(super) fn new(about: String) -> Self {
+        Self { about, findings: Vec::new(), unseen: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, part: Part) {
+        self.unseen.extend(part.unseen);
+        self.findings.extend(part.findings);
+        self.findings.sort_by_key(|finding| Reverse(finding.kind.severity));
     }
 
     /// Whether everything could be looked at.
@@ -56,6 +85,16 @@ impl Report {
         self.findings.iter().filter(|finding| finding.kind.severity == severity).count()
     }
 
+    /// One line: the grade, and how much there is of what.
+    pub(super) fn summary(&self) -> String {
+        let counted = |severity| format!("{} {severity}", self.count(severity));
+        let counts = [Severity::Harm, Severity::Risk, Severity::Note].map(counted).join(", ");
+        match self.grade() {
+            Some(grade) => format!("{}: grade {grade} ({counts})", self.about),
+            None => format!("{}: no grade, since not everything could be looked at ({counts})", self.about),
+        }
+    }
+
     pub(super) fn to_json(&self) -> String {
         let finding = |finding: &Finding| {
             json!({
@@ -68,26 +107,6 @@ impl Report {
         };
         let findings: Vec<_> = self.findings.iter().map(finding).collect();
         json!({ "grade": self.grade(), "findings": findings, "unseen": self.unseen }).to_string()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = |severity| format!("{} {severity}", self.count(severity));
-        let counts = [Severity::Harm, Severity::Risk, Severity::Note].map(counted).join(", ");
-        match self.grade() {
-            Some(grade) => writeln!(f, "{}: grade {grade} ({counts})", self.about)?,
-            None => writeln!(f, "{}: no grade, since not everything could be looked at ({counts})", self.about)?,
-        }
-        for unseen in &self.unseen {
-            writeln!(f, "\ncould not look at {}", printable(unseen))?;
-        }
-        for Finding { kind, what } in &self.findings {
-            writeln!(f, "\n{}  {}: {}", kind.severity, kind.name, printable(what))?;
-            writeln!(f, "      {}", kind.why)?;
-            writeln!(f, "      Remedy: {}", kind.remedy)?;
-        }
-        Ok(())
     }
 }
 
@@ -108,11 +127,15 @@ mod tests {
             (vec![harm, harm], 'F'),
         ] {
             let mut report = Report::new("upcall.toml".to_owned());
-            report.add(found.iter().map(|kind| kind.found("so it is")).collect());
+            let mut part = Part::default();
+            part.add(found.iter().map(|kind| kind.found("so it is")).collect());
+            report.add(part);
             assert_eq!(report.grade(), Some(grade), "{found:?}");
             assert_eq!(report.is_well(), grade == 'A');
             assert!(report.findings.is_sorted_by_key(|finding| Reverse(finding.kind.severity)));
-            report.could_not_look("NATS".to_owned());
+            let mut unseen = Part::default();
+            unseen.could_not_look("NATS".to_owned());
+            report.add(unseen);
             assert_eq!(report.grade(), None);
         }
     }
