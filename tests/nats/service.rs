@@ -75,6 +75,29 @@ async fn the_services_api_says_no_with_an_error_code() {
 }
 
 #[tokio::test]
+async fn an_error_whose_code_is_missing_or_no_number_is_a_failure_in_the_services_words() {
+    if nats::is_missing("errors without a code by services on NATS") {
+        return;
+    }
+    let server = NatsServer::start();
+    const TEXT: (&str, &str) = ("Nats-Service-Error", "the album is locked");
+    for (headers, told) in [
+        (vec![TEXT], "it answered with an error that has no code: the album is locked"),
+        (vec![TEXT, ("Nats-Service-Error-Code", "")], "it answered with the error : the album is locked"),
+        (vec![TEXT, ("Nats-Service-Error-Code", "E17")], "it answered with the error E17: the album is locked"),
+        (vec![("Nats-Service-Error-Code", "E17")], "it answered with the error E17: "),
+    ] {
+        let bus = connect(&server).await;
+        serve(&bus, &headers, b"{\"looks\":\"like an answer\"}").await;
+        let service = NatsService::new(bus.clone(), SUBJECT.parse().unwrap());
+        let error = service.ask(&message(1).event, TIMEOUT).await.unwrap_err();
+        assert_eq!(error.kind, AskErrorKind::Failed, "{headers:?}");
+        assert!(upcall_bus::error_chain(&error).ends_with(told), "{headers:?}: {error:?}");
+        bus.close().await;
+    }
+}
+
+#[tokio::test]
 async fn a_service_that_is_silent_is_given_up_in_time() {
     if nats::is_missing("slow services on NATS") {
         return;

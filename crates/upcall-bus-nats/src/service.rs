@@ -24,7 +24,7 @@ const ACKNOWLEDGEMENT_BYTES_MAX: usize = 1024;
 /// A service that answers requests on a subject, NATS's services API included.
 ///
 /// It gets the event in binary mode, as consumers do. What it replies is the answer; an error of 400 to 499 is a veto
-/// with the error's description as reason, any other error is a failure.
+/// with the error's description as reason, any other error is a failure, also one without a code or whose code is no number.
 #[derive(Clone)]
 pub struct NatsService {
     bus: NatsBus,
@@ -44,7 +44,7 @@ impl Service for NatsService {
     async fn ask(&self, event: &Event, timeout: Duration) -> Result<Reply, AskError> {
         // The client would keep the question until it is connected again.
         if !self.bus.is_connected() {
-            return Err(AskError::new(AskErrorKind::Unreachable, "there is no connection to a NATS server"));
+            return Err(AskError::new(AskErrorKind::Unreachable, self.bus.why_disconnected()));
         }
         let event = event.to_binary();
         let question =
@@ -56,22 +56,24 @@ impl Service for NatsService {
 
 fn read(message: Message) -> Result<Reply, AskError> {
     let headers = message.headers.unwrap_or_default();
-    let Some(code) = text(&headers, ERROR_CODE) else {
-        return if is_acknowledgement(&message.payload) {
-            let source = "a stream captures the subject, and has acknowledged the question; ask on another subject";
-            Err(AskError::new(AskErrorKind::Failed, source))
-        } else {
-            Ok(Reply::Answer(message.payload))
-        };
+    let failed = |why: String| Err(AskError::new(AskErrorKind::Failed, why));
+    let (code, reason) = match (text(&headers, ERROR_CODE), text(&headers, ERROR)) {
+        (Some(code), reason) => (code, reason.unwrap_or_default()),
+        // Either header says that this is no answer. Without a number it can't be a veto.
+        (None, Some(reason)) => return failed(format!("it answered with an error that has no code: {reason}")),
+        (None, None) if is_acknowledgement(&message.payload) => {
+            let why = "a stream captures the subject, and has acknowledged the question; ask on another subject";
+            return failed(why.to_owned());
+        }
+        (None, None) => return Ok(Reply::Answer(message.payload)),
     };
-    let reason = text(&headers, ERROR).unwrap_or_default();
     match code.parse() {
         // As over HTTP: these two are about when the service was asked.
         Ok(408_u16 | 429) | Err(_) => {}
         Ok(400..=499) => return Ok(Reply::Veto(Veto::new(reason, message.payload))),
         Ok(_) => {}
     }
-    Err(AskError::new(AskErrorKind::Failed, format!("it answered with the error {code}: {reason}")))
+    failed(format!("it answered with the error {code}: {reason}"))
 }
 
 /// Whether a stream has answered in a service's place, which is JSON as well.
