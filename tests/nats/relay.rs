@@ -120,3 +120,42 @@ async fn an_event_that_the_server_refuses_for_good_holds_nothing_up_and_goes_whe
     rig.assert_each_once(0..20).await;
     assert_eq!(std::fs::read_dir(rig.folder().join("set-aside")).unwrap().count(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_whose_subject_the_stream_does_not_capture_any_more_hold_nothing_up_and_go_when_it_does() {
+    if nats::is_missing("setting aside what is not captured") {
+        return;
+    }
+    let mut rig = Rig::new(Setup::default()).await;
+    // As before the configuration named another subject, and the stream was made anew.
+    rig.store_on("before.uploads", 0..200).await;
+    rig.store(200..1_000).await;
+    rig.relay().await;
+    rig.wait("the others are relayed", |status| status.backlog == 0 && status.set_aside == 200).await;
+    assert_eq!(rig.status().fault, None);
+    assert_eq!(rig.stream().await, expected(200..1_000));
+
+    rig.stop_relay().await;
+    rig.change_stream(|config| config.subjects.push("before.>".to_owned())).await;
+    rig.relay().await;
+    rig.wait_for_stream(1_000).await;
+    rig.wait("nothing is set aside", |status| status.set_aside == 0).await;
+    rig.assert_each_once(0..1_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_without_a_server_says_which_one_it_waits_for() {
+    if nats::is_missing("the relay's words") {
+        return;
+    }
+    let mut rig = Rig::new(Setup::default()).await;
+    let address = rig.server.address().to_string();
+    rig.server.kill();
+    rig.wait_until_disconnected().await;
+    rig.store(0..3).await;
+    rig.relay().await;
+    let names_it = |status: &upcall_relay::RelayStatus| status.fault.as_ref().is_some_and(|why| why.contains(&address));
+    rig.wait("it is named", names_it).await;
+    rig.wait("it is said what is wrong", |status| status.fault.as_ref().is_some_and(|why| why.contains("refused")))
+        .await;
+}

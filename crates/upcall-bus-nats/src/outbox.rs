@@ -24,6 +24,7 @@ pub use scan::IdScan;
 use crate::NatsBus;
 use crate::archive::missing;
 use crate::connection::{REQUEST_TIME, text};
+use crate::off::Off;
 use crate::publish::{event_headers, publish_error};
 
 /// Publications to the stream of uploads, one after another on one connection, whose acknowledgements come later.
@@ -76,6 +77,8 @@ pub struct StreamState {
     pub now: Timestamp,
     /// The server that leads the stream, where it is in a cluster.
     pub leader: Option<String>,
+    /// The subjects that the stream captures.
+    pub subjects: Vec<String>,
     /// Whether the stream takes batches that are stored all or none.
     pub takes_batches: bool,
 }
@@ -200,7 +203,7 @@ impl NatsBus {
         }
         let asked = self.shared.context.request(format!("STREAM.INFO.{}", self.names().uploads()), &());
         let answer: Response<Value> = match timeout(REQUEST_TIME, asked).await {
-            Ok(answer) => answer.map_err(ArchiveError::new)?,
+            Ok(answer) => answer.map_err(|error| self.explained(Off::of_request(&error), error))?,
             Err(elapsed) => return Err(ArchiveError::new(elapsed)),
         };
         match answer {
@@ -208,7 +211,7 @@ impl NatsBus {
             Response::Err { error } if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 Err(ArchiveError::new(missing(self.names().uploads())))
             }
-            Response::Err { error } => Err(ArchiveError::new(error)),
+            Response::Err { error } => Err(self.explained(Off::of_code(error.error_code()), error)),
         }
     }
 
@@ -262,6 +265,10 @@ fn read_answer(message: &Message) -> Result<Ack, PublishError> {
     }
 }
 
+fn subjects(config: &Value) -> Vec<String> {
+    config.as_array().into_iter().flatten().filter_map(|subject| Some(subject.as_str()?.to_owned())).collect()
+}
+
 fn state(info: &Value) -> Result<StreamState, Source> {
     let number = |value: &Value| value.as_u64();
     let moment = |value: &Value| value.as_str().unwrap_or_default().parse::<Timestamp>();
@@ -275,6 +282,7 @@ fn state(info: &Value) -> Result<StreamState, Source> {
         // Servers before 2.10 do not say.
         now: moment(&info["ts"]).unwrap_or_else(|_| Timestamp::now()),
         leader: info["cluster"]["leader"].as_str().map(str::to_owned),
+        subjects: subjects(&info["config"]["subjects"]),
         takes_batches: info["config"]["allow_atomic"].as_bool().unwrap_or_default(),
     })
 }

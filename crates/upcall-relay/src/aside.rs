@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,13 +20,28 @@ use crate::worker::blocking;
 const FOLDER: &str = "set-aside";
 /// How long the server may take over one of them.
 const OFFER_TIME: Duration = Duration::from_secs(5);
+/// How many are offered at a time; the others have their turn later.
+const OFFER_MAX: usize = 256;
 const EXTENSION: &str = "json";
+/// What may be set aside at once. More is no matter of single events: then the relay stops, and the journal keeps them.
+const EVENTS_MAX: u64 = 10_000;
+const BYTES_MAX: u64 = 1 << 30;
 
 /// Events that the server refuses for good: a file each, named by the event's id. They are offered to the server again
-/// now and then, since its limits can be raised.
+/// now and then, since its limits can be raised. A clone is the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Aside {
     folder: PathBuf,
+    held: Arc<Mutex<Held>>,
+}
+
+/// What is set aside.
+#[derive(Debug, Default)]
+struct Held {
+    events: u64,
+    bytes: u64,
+    /// The last one that was offered.
+    offered: Option<PathBuf>,
 }
 
 /// An event that was set aside, as its file tells.
@@ -42,8 +58,23 @@ struct SetAside {
 }
 
 impl Aside {
-    pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.join(FOLDER) }
+    /// What is set aside in this folder. Reads it: may block for a while.
+    pub(crate) fn open(folder: &Path) -> Self {
+        let aside = Self::none(folder);
+        let files = aside.list().unwrap_or_default();
+        let bytes = files.iter().filter_map(|file| fs::metadata(file).ok()).map(|metadata| metadata.len()).sum();
+        (aside.lock().events, aside.lock().bytes) = (files.len() as u64, bytes);
+        aside
+    }
+
+    /// The same, where nothing is known to be set aside.
+    pub(crate) fn none(folder: &Path) -> Self {
+        Self { folder: folder.join(FOLDER), held: Arc::default() }
+    }
+
+    /// How many events are set aside. Cheap.
+    pub(crate) fn events(&self) -> u64 {
+        self.lock().events
     }
 
     /// Sets an event aside, durably. Done again it does nothing more.
@@ -56,14 +87,35 @@ impl Aside {
             stored_at_ms: event.stored_at_ms,
             event: event.payload,
         };
+        let (is_new, text) = (!file.exists(), serde_json::to_vec_pretty(&aside)?);
+        let bytes = text.len() as u64;
+        if is_new {
+            self.admit(bytes)?;
+        }
         fs::create_dir_all(&self.folder)?;
         let temporary = file.with_extension("new");
         let mut written = private::create(&temporary)?;
-        written.write_all(&serde_json::to_vec_pretty(&aside)?)?;
+        written.write_all(&text)?;
         written.sync_all()?;
         fs::rename(&temporary, &file)?;
         File::open(&self.folder)?.sync_all()?;
-        self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        self.folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
+        if is_new {
+            let mut held = self.lock();
+            held.events += 1;
+            held.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Refuses what is more than may be set aside.
+    fn admit(&self, bytes: u64) -> io::Result<()> {
+        let held = self.lock();
+        if held.events < EVENTS_MAX && held.bytes + bytes <= BYTES_MAX {
+            return Ok(());
+        }
+        let (events, folder) = (held.events, self.folder.display());
+        Err(io::Error::other(format!("{events} are set aside in {folder}, which is as many as may be; each says why")))
     }
 
     /// The files of the events that are set aside.
@@ -79,31 +131,100 @@ impl Aside {
         Ok(files)
     }
 
+    /// Those whose turn it is to be offered, and how many there are in all. An operator may have removed some.
+    fn next(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = self.list()?;
+        let mut held = self.lock();
+        held.events = files.len() as u64;
+        if held.events == 0 {
+            held.bytes = 0;
+        }
+        let after = held.offered.as_ref().map_or(0, |offered| files.partition_point(|file| file <= offered));
+        let next = if after < files.len() { after } else { 0 };
+        files.rotate_left(next);
+        files.truncate(OFFER_MAX);
+        held.offered = files.last().cloned();
+        Ok(files)
+    }
+
+    fn forget(&self, file: &Path) -> io::Result<()> {
+        let bytes = fs::metadata(file)?.len();
+        fs::remove_file(file)?;
+        let mut held = self.lock();
+        held.events = held.events.saturating_sub(1);
+        held.bytes = held.bytes.saturating_sub(bytes);
+        Ok(())
+    }
+
     fn file(&self, id: EventId) -> PathBuf {
         self.folder.join(id.to_string()).with_extension(EXTENSION)
     }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Offers what is set aside to the server again. Returns how many it still refuses.
-pub(crate) async fn offer(aside: Aside, bus: NatsBus) -> u64 {
-    let files = blocking(move || aside.list()).await.unwrap_or_default();
-    let mut left = 0;
-    for file in files {
-        if let Err(error) = offer_one(&file, &bus).await {
-            debug!(file = %file.display(), %error, "still set aside");
-            left += 1;
-        } else {
-            info!(file = %file.display(), "the server has taken an event that was set aside");
+/// Offers what is set aside to the server again.
+pub(crate) async fn offer(aside: Aside, bus: NatsBus) {
+    let waiting = aside.clone();
+    for file in blocking(move || waiting.next()).await.unwrap_or_default() {
+        match offer_one(&file, &aside, &bus).await {
+            Ok(()) => info!(file = %file.display(), "the server has taken an event that was set aside"),
+            Err(error) if bus.is_connected() => debug!(file = %file.display(), %error, "still set aside"),
+            Err(_) => return,
         }
     }
-    left
 }
 
-async fn offer_one(file: &Path, bus: &NatsBus) -> Result<(), Source> {
+async fn offer_one(file: &Path, aside: &Aside, bus: &NatsBus) -> Result<(), Source> {
     let path = file.to_owned();
-    let aside = blocking(move || Ok(serde_json::from_slice::<SetAside>(&fs::read(path)?)?)).await?;
-    let message = Message { subject: aside.subject.parse()?, event: Event::from_structured(aside.event.as_bytes())? };
+    let event = blocking(move || Ok(serde_json::from_slice::<SetAside>(&fs::read(path)?)?)).await?;
+    let message = Message { subject: event.subject.parse()?, event: Event::from_structured(event.event.as_bytes())? };
     bus.publish_ref(&message, Deadline::after(OFFER_TIME)).await?;
-    let path = file.to_owned();
-    Ok(blocking(move || fs::remove_file(path)).await?)
+    let (path, aside) = (file.to_owned(), aside.clone());
+    Ok(blocking(move || aside.forget(&path)).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(number: u8) -> RawEvent {
+        let (id, subject) = (EventId::from_bytes([number; 16]), "a.b".to_owned());
+        RawEvent { sequence: number.into(), stored_at_ms: 0, subject, id, payload: "{}".to_owned() }
+    }
+
+    #[test]
+    fn what_is_set_aside_is_counted_once_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let aside = Aside::open(folder.path());
+        for _ in 0..2 {
+            aside.put(event(1), "no".to_owned()).unwrap();
+        }
+        aside.put(event(2), "no".to_owned()).unwrap();
+        let aside = Aside::open(folder.path());
+        assert_eq!(aside.events(), 2, "after a restart, too");
+        aside.lock().events = EVENTS_MAX;
+        let error = aside.put(event(3), "no".to_owned()).unwrap_err().to_string();
+        assert!(error.starts_with("10000 are set aside in ") && error.contains("set-aside"), "{error}");
+        aside.put(event(2), "no".to_owned()).unwrap();
+        (aside.lock().events, aside.lock().bytes) = (2, BYTES_MAX);
+        assert!(aside.put(event(3), "no".to_owned()).is_err());
+    }
+
+    #[test]
+    fn each_has_its_turn_to_be_offered() {
+        let folder = tempfile::tempdir().unwrap();
+        let aside = Aside::open(folder.path());
+        fs::create_dir_all(&aside.folder).unwrap();
+        for number in 0..OFFER_MAX + 10 {
+            fs::write(aside.folder.join(format!("{number:04}.json")), "{}").unwrap();
+        }
+        let mut offered: Vec<_> = (0..2).flat_map(|_| aside.next().unwrap()).collect();
+        assert_eq!((aside.events(), offered.len()), (OFFER_MAX as u64 + 10, 2 * OFFER_MAX));
+        offered.sort();
+        offered.dedup();
+        assert_eq!(offered.len(), OFFER_MAX + 10);
+    }
 }

@@ -141,6 +141,7 @@ mod tests {
             now: Timestamp::UNIX_EPOCH,
             leader: None,
             takes_batches: false,
+            subjects: Vec::new(),
         }
     }
 

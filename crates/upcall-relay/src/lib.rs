@@ -3,9 +3,11 @@
 //!
 //! # What the relay promises
 //! - **Nothing is passed over.** It goes on behind the last event up to which the stream has acknowledged all, after
-//!   whatever went wrong, for as long as it takes. An event that the server refuses for good (it is too large) does not
-//!   hold the others up: it is set aside in a file of its own, in `set-aside` in the relay's folder, counted in
-//!   [`RelayStatus::set_aside`], and offered again every minute, since the server's limits can be raised.
+//!   whatever went wrong, for as long as it takes. An event that the server refuses for good (it is too large, or its
+//!   subject is one that the stream does not capture) does not hold the others up: it is set aside in a file of its own,
+//!   in `set-aside` in the relay's folder, counted in [`RelayStatus::set_aside`], and offered again every minute, since
+//!   limits can be raised and subjects added. When 10,000 events or 1 GiB are set aside the relay stops at the next one,
+//!   says so, and the journal keeps what is behind it.
 //! - **In order**, as long as nothing goes wrong: events are under way by the thousand, so when one of them has to be
 //!   sent again, those behind it may be in the stream before it.
 //! - **An acknowledgement is not trusted at once.** A server syncs later than it acknowledges (`sync_interval`, two

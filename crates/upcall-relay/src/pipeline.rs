@@ -10,7 +10,6 @@ use futures_util::FutureExt;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-use tracing::error;
 use upcall_bus::{PublishError, PublishErrorKind, error_chain};
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::{Ack, Link, Outbox};
@@ -53,7 +52,7 @@ struct Pipeline {
     verifying: Option<JoinHandle<watch::Verified>>,
     verified: Instant,
     closed: Instant,
-    offering: Option<JoinHandle<u64>>,
+    offering: Option<JoinHandle<()>>,
     offered: Instant,
     /// Which connection this is.
     generation: u64,
@@ -115,12 +114,15 @@ impl Worker {
     /// means that nothing which was sent before is still on its way.
     async fn begin(&mut self, link: &mut Receiver<Link>) -> Result<(Outbox, u64), End> {
         if !self.bus.is_connected() {
-            self.failed(&self.bus.fault().unwrap_or_default()).await;
+            self.failed(&self.bus.why_disconnected()).await;
         }
         let mut connection = link.clone();
         let connected = async move { connection.wait_for(|link| link.connected).await.map(|link| link.generation) };
         let generation = self.wait(connected).await?.map_err(|_| End::Failed("the bus is closed".to_owned()))?;
         let bus = self.bus.clone();
+        // Whoever looks after the streams may be about to make them.
+        let looked = bus.clone();
+        self.wait(async move { looked.first_look().await }).await?;
         let state = self.wait(async move { bus.stream_state().await }).await?;
         let state = state.map_err(|error| End::Failed(error_chain(&error)))?;
         self.compare(state).await?;
@@ -292,14 +294,21 @@ impl Pipeline {
                 }
                 return Err(End::Again(format!("a batch is not taken: {}", error_chain(&error))));
             }
-            Err(error) if error.kind == PublishErrorKind::Rejected => {
-                let (journal, why) = (sent.journal, error_chain(&error));
-                sent.answer = Some(None);
+            Err(error) => {
+                let journal = sent.journal;
+                if ![PublishErrorKind::Rejected, PublishErrorKind::Unavailable].contains(&error.kind) {
+                    return Err(error_chain(&error).into());
+                }
                 let event = worker.backlog.read(journal - 1, 1).await.map_err(|error| error_chain(&error))?;
                 let event = event.into_iter().find(|event| event.sequence == journal);
-                keep(worker, event.ok_or("an event that was sent is not in the journal any more")?, why).await?;
+                let event = event.ok_or("an event that was sent is not in the journal any more")?;
+                let why = match error.kind {
+                    PublishErrorKind::Rejected => error_chain(&error),
+                    _ => worker.uncaptured(&event.subject).ok_or_else(|| error_chain(&error))?,
+                };
+                keep(worker, event, why).await?;
+                sent.answer = Some(None);
             }
-            Err(error) => return Err(error_chain(&error).into()),
         }
         Ok(())
     }
@@ -329,10 +338,8 @@ impl Pipeline {
 }
 
 async fn keep(worker: &mut Worker, event: RawEvent, why: String) -> Result<(), End> {
-    error!(id = %event.id, sequence = event.sequence, "NATS refuses an event for good; it is set aside: {why}");
+    worker.say_set_aside(&event, &why);
     let aside = worker.aside.clone();
     let kept = blocking(move || aside.put(event, why)).await;
-    kept.map_err(|error| format!("an event can't be set aside: {error}"))?;
-    worker.status.set_aside += 1;
-    Ok(())
+    Ok(kept.map_err(|error| format!("an event that NATS does not take can't be set aside: {error}"))?)
 }

@@ -22,7 +22,8 @@ pub struct RelayStatus {
     pub losses: u64,
     /// Events that the stream had acknowledged and lost, and was given again, since the relay was started.
     pub resent: u64,
-    /// Events that the server refuses for good, set aside in the relay's folder.
+    /// Events that the server refuses for good, or whose subject the stream does not capture, set aside in the relay's
+    /// folder.
     pub set_aside: u64,
     /// Why events do not flow now, in words; `None` while they do.
     pub fault: Option<String>,

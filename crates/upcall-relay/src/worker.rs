@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tracing::error;
+use tracing::{error, warn};
 use upcall_bus::error_chain;
 use upcall_bus_journal::{Backlog, RawEvent};
-use upcall_bus_nats::{NatsBus, StreamState};
+use upcall_bus_nats::{NatsBus, StreamState, covers};
 use upcall_event::EventId;
 
 use crate::aside::Aside;
@@ -23,6 +23,8 @@ const CLAIM: u64 = 262_144;
 const READ_MAX: usize = 8_192;
 /// How often the status is told while there is something to wait for.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// How often is said that events are set aside.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Worker {
     pub(crate) backlog: Backlog,
@@ -56,6 +58,8 @@ pub(crate) struct Worker {
     pub(crate) pace: Pace,
     /// Events up to this one go in no batch.
     pub(crate) alone_up_to: u64,
+    /// When it was last said that an event is set aside.
+    said_set_aside: Option<Instant>,
 }
 
 impl Worker {
@@ -66,7 +70,9 @@ impl Worker {
         handle: RelayHandle,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let (store, aside) = (Store::new(&options.folder), Aside::new(&options.folder));
+        let store = Store::new(&options.folder);
+        let folder = options.folder.clone();
+        let aside = blocking(move || Ok(Aside::open(&folder))).await.unwrap_or_else(|_| Aside::none(&options.folder));
         let (floor, last) = (backlog.floor(), backlog.last());
         let mut worker = Self {
             ledger: Ledger::default(),
@@ -85,6 +91,7 @@ impl Worker {
             held: None,
             pace: Pace::new(Instant::now()),
             alone_up_to: 0,
+            said_set_aside: None,
             backlog,
             bus,
             options,
@@ -200,6 +207,7 @@ impl Worker {
     /// Tells how it is going.
     pub(crate) fn report(&mut self, oldest_ms: Option<i64>) {
         self.status.connected = self.bus.is_connected();
+        self.status.set_aside = self.aside.events();
         self.status.backlog = self.backlog.last().saturating_sub(self.acked);
         self.status.unconfirmed = self.acked.saturating_sub(self.backlog.floor());
         let oldest_ms = oldest_ms.filter(|_| self.status.backlog > 0);
@@ -224,10 +232,33 @@ impl Worker {
                 () = asked(&mut stopped) => return Err(End::Stopped),
                 done = &mut for_what => return Ok(done),
                 _ = tick.tick() => {
+                    if !self.bus.is_connected() {
+                        // What is wrong becomes known while it is waited for.
+                        self.status.fault = Some(self.bus.why_disconnected());
+                    }
                     let first = self.backlog.read(self.acked, 1).await.ok();
                     self.report(first.and_then(|events| events.first().map(|event| event.stored_at_ms)));
                 }
             }
+        }
+    }
+
+    /// Why an event can't go on this subject: the stream does not capture it. `None` where it does.
+    pub(crate) fn uncaptured(&self, subject: &str) -> Option<String> {
+        let captured = &self.stream.as_ref()?.subjects;
+        let is_captured = captured.iter().any(|filter| covers(filter, subject));
+        (!is_captured).then(|| {
+            let (stream, captured) = (self.bus.names().uploads(), captured.join(", "));
+            format!("the stream {stream} captures {captured}, and not the subject {subject}: add it to the stream")
+        })
+    }
+
+    /// Says that an event is set aside: not each time where there are many.
+    pub(crate) fn say_set_aside(&mut self, event: &RawEvent, why: &str) {
+        if self.said_set_aside.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+            self.said_set_aside = Some(Instant::now());
+            let (id, sequence, before) = (event.id, event.sequence, self.aside.events());
+            warn!(%id, sequence, before, "NATS does not take an event, which is set aside and offered again: {why}");
         }
     }
 

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use upcall_bus::conformance::message;
-use upcall_bus::{ArchiveError, Deadline, Publisher, Receipt};
+use upcall_bus::{ArchiveError, Deadline, Message, Publisher, Receipt};
 use upcall_bus_journal::{Journal, Options as JournalOptions};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::EventId;
@@ -124,6 +124,14 @@ impl<S> Rig<S> {
             for receipt in join_all(publish).await {
                 assert_eq!(receipt.unwrap(), Receipt::Stored);
             }
+        }
+    }
+
+    /// Stores events on another subject than theirs.
+    pub(super) async fn store_on(&self, subject: &str, numbers: Range<u64>) {
+        for number in numbers {
+            let message = Message { subject: subject.parse().unwrap(), ..message(number) };
+            assert_eq!(self.journal.publish(message, Deadline::after(PATIENCE)).await.unwrap(), Receipt::Stored);
         }
     }
 

@@ -38,7 +38,7 @@ impl Pipeline {
             worker.note_progress().await?;
         }
         self.verify(worker).await?;
-        self.offer(worker).await;
+        self.offer(worker);
         let oldest = self.sent.front().map(|sent| sent.stored_at_ms);
         let oldest = oldest.or(self.ready.front().map(|event| event.stored_at_ms));
         if oldest.is_none() && worker.backlog.last() <= worker.acked {
@@ -88,11 +88,8 @@ impl Pipeline {
     }
 
     /// Offers what was set aside again, now and then.
-    async fn offer(&mut self, worker: &mut Worker) {
-        if let Some(offering) = self.offering.take_if(|offering| offering.is_finished()) {
-            worker.status.set_aside = offering.await.unwrap_or(worker.status.set_aside);
-        }
-        if self.offering.is_none() && self.offered.elapsed() >= OFFER_EVERY {
+    fn offer(&mut self, worker: &Worker) {
+        if self.offering.as_ref().is_none_or(JoinHandle::is_finished) && self.offered.elapsed() >= OFFER_EVERY {
             self.offered = Instant::now();
             self.offering = Some(tokio::spawn(aside::offer(worker.aside.clone(), worker.bus.clone())));
         }
