@@ -24,7 +24,7 @@ use crate::session::Lease;
 use crate::shared::Shared;
 use crate::subscription::JournalSubscription;
 use crate::writer::Writer;
-use crate::{JournalArchive, OpenError, Options, ReadError, Status, database, lock};
+use crate::{JournalArchive, OpenError, Options, Overdue, ReadError, Status, database, lock};
 
 /// What an event may take as JSON: far more than any callback, which the gateway limits, far less than the memory.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
@@ -80,6 +80,12 @@ impl Journal {
             return Some(format!("the disk has not finished a write for {} s", elapsed.as_secs()));
         }
         self.handle.shared.fault().map(|cause| cause.to_string())
+    }
+
+    /// What stays beyond its retention, since a consumer has not settled it; `None` while nothing does. Cheap.
+    #[must_use]
+    pub fn overdue(&self) -> Option<Overdue> {
+        self.handle.shared.overdue()
     }
 
     /// Tells how the journal and its consumers are doing. Reads files: not for a thread that must not block.

@@ -33,7 +33,8 @@
 //!
 //! # Keeping
 //! Retention removes the oldest events in small transactions, and none that a consumer has not settled unless it is
-//! told to; dead letters have a time of their own. Rejected callbacks, which anybody can send, are kept in bounds of
+//! told to: those stay, and it is said whose they are ([`Journal::overdue`]). Dead letters have a time of their own, and
+//! no event goes for their room. What waits is due by a clock that never goes back. Rejected callbacks, which anybody can send, are kept in bounds of
 //! their own, and wait for no disk. A thread of its own copies the write-ahead log into the database, so that publishers don't wait for it;
 //! the writer copies the rest, after which the log starts again from its beginning. A failed copy fails no publication.
 //!
@@ -52,6 +53,7 @@ mod index;
 mod journal;
 mod lock;
 mod options;
+mod overdue;
 mod plan;
 mod quarantine;
 mod queue;
@@ -73,5 +75,6 @@ pub use backlog::{Backlog, RawEvent};
 pub use error::{OpenError, ReadError};
 pub use journal::Journal;
 pub use options::{Options, QuarantineBounds, Retention};
+pub use overdue::Overdue;
 pub use reader::{DeadLetter, Page, Reader, StoredEvent, Tail};
 pub use status::{ConsumerState, Status};

@@ -4,31 +4,55 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{OptionalExtension, params};
-use tracing::warn;
+use rusqlite::{Connection, OptionalExtension, params};
+use tracing::{info, warn};
 use upcall_event::EventId;
 
 use crate::index::{Index, Key};
+use crate::overdue::Overdue;
 use crate::session::Session;
+use crate::shared::Shared;
 use crate::statements::{Statements, Sync};
 use crate::{Retention, clock};
 
 /// How many events go in one transaction: few enough that publishers hardly notice.
 const BATCH: usize = 256;
-/// How often is said that unsettled events keep the journal above its limits.
+/// How often is said that unsettled events are past their retention: that they stay, or that they went.
 const WARN_EVERY: Duration = Duration::from_secs(300);
+/// After how many looks at which unsettled events were past their retention it is said: a consumer that is at work has
+/// settled them by the next one.
+const LOOKS: u32 = 3;
+/// How long is believed at least what is beside the events, and how many times as long as it took to be found out.
+const BESIDE_MIN: Duration = Duration::from_secs(1);
+const BESIDE_TIMES: u32 = 100;
+
+/// Tables that are no events' and have bounds of their own, each with its indexes.
+const BESIDE_EVENTS: [&str; 8] = [
+    "dead_letter",
+    "dead_letter_consumer",
+    "dead_letter_died_at",
+    "redelivery",
+    "redelivery_due",
+    "replayed",
+    "quarantine",
+    "quarantine_bounds",
+];
 
 /// When events are looked for that are past their time.
 pub(crate) struct Schedule {
     every: Duration,
     next: Instant,
     has_more: bool,
+    /// What is in the files beside the events, and until when that is to be believed.
+    beside: Option<(u64, Instant)>,
+    /// At how many looks in a row unsettled events were past their retention.
+    looks: u32,
     warned: Option<Instant>,
 }
 
 impl Schedule {
     pub(crate) fn new(every: Duration) -> Self {
-        Self { every, next: Instant::now(), has_more: false, warned: None }
+        Self { every, next: Instant::now(), has_more: false, beside: None, looks: 0, warned: None }
     }
 
     /// Whether the last batch was a full one.
@@ -36,39 +60,115 @@ impl Schedule {
         self.has_more
     }
 
-    /// Removes one batch, if it is time.
+    /// Removes one batch, if it is time, and says whether anything stays that should go.
     pub(crate) fn run(
         &mut self,
         statements: &mut Statements<'_>,
-        retention: &Retention,
+        shared: &Shared,
         sessions: &HashMap<String, Arc<Session>>,
         index: &mut Index,
     ) -> rusqlite::Result<()> {
-        let now = Instant::now();
+        let (now, retention) = (Instant::now(), &shared.options.retention);
         if !self.has_more && now < self.next {
             return Ok(());
         }
         self.has_more = false;
         self.next = now + self.every;
-        let Some(past) = Past::find(statements, retention)? else { return Ok(()) };
-        let events = past.events(statements, retention)?;
-        let Some(last) = events.last().map(|event| event.sequence) else {
-            if self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
-                self.warned = Some(now);
-                warn!("events are past their retention and stay, since a consumer has not settled them");
+        if let Some(past) = self.past(statements.db, retention)? {
+            let events = past.events(statements.db, retention)?;
+            if let Some(last) = events.last().map(|event| event.sequence) {
+                self.remove(statements, &events, last, retention)?;
+                index.forget(events.iter().map(|event| event.key));
+                if retention.drop_unsettled {
+                    for session in sessions.values() {
+                        session.lock().raise_floor(last);
+                    }
+                }
             }
-            return Ok(());
-        };
-        // Nothing is lost if a power cut undoes it.
-        statements.transaction(Sync::Lazy, |statements| remove(statements, &events, last, retention.drop_unsettled))?;
-        index.forget(events.iter().map(|event| event.key));
-        if retention.drop_unsettled {
-            for session in sessions.values() {
-                session.lock().raise_floor(last);
+            self.has_more = events.len() == BATCH;
+            if self.has_more {
+                return Ok(());
             }
         }
-        self.has_more = events.len() == BATCH;
+        // What could go is gone.
+        let overdue = match self.past(statements.db, retention)? {
+            Some(_) => Overdue::find(statements.db)?,
+            None => None,
+        };
+        self.tell(overdue, shared);
         Ok(())
+    }
+
+    /// Which events are past their time, if any are.
+    fn past(&mut self, db: &Connection, retention: &Retention) -> rusqlite::Result<Option<Past>> {
+        let oldest: Option<i64> =
+            db.query_row("SELECT stored_at FROM event ORDER BY sequence LIMIT 1", (), |row| row.get(0)).optional()?;
+        let Some(oldest) = oldest else { return Ok(None) };
+        if self.is_too_large(db, retention.size_bytes)? {
+            return Ok(Some(Past { stored_before: i64::MAX }));
+        }
+        let age = i64::try_from(retention.age.as_millis()).unwrap_or(i64::MAX);
+        let stored_before = clock::now_ms().saturating_sub(age);
+        Ok((oldest < stored_before).then_some(Past { stored_before }))
+    }
+
+    /// Whether the events take more than they may. Dead letters, redeliveries and rejected callbacks have bounds of
+    /// their own: no event goes for their room.
+    fn is_too_large(&mut self, db: &Connection, max: u64) -> rusqlite::Result<bool> {
+        let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+        let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
+        if used <= max {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        let beside = match self.beside {
+            Some((beside, until)) if began < until => beside,
+            _ => {
+                let beside = beside_events(db)?;
+                let until = Instant::now() + (began.elapsed() * BESIDE_TIMES).max(BESIDE_MIN);
+                self.beside.insert((beside, until)).0
+            }
+        };
+        Ok(used.saturating_sub(beside) > max)
+    }
+
+    fn remove(
+        &mut self,
+        statements: &mut Statements<'_>,
+        events: &[Removed],
+        last: u64,
+        retention: &Retention,
+    ) -> rusqlite::Result<()> {
+        let losers = if retention.drop_unsettled { losers(statements.db, last)? } else { Vec::new() };
+        // Nothing is lost if a power cut undoes it.
+        statements
+            .transaction(Sync::Lazy, |statements| remove(statements.db, events, last, retention.drop_unsettled))?;
+        if !losers.is_empty() && self.is_time_to_warn() {
+            let consumers = losers.join(", ");
+            warn!(consumers, "events past their retention were dropped before these consumers had settled them");
+        }
+        Ok(())
+    }
+
+    /// Says what stays beyond its retention, once it has done so for a while.
+    fn tell(&mut self, overdue: Option<Overdue>, shared: &Shared) {
+        self.looks = if overdue.is_some() { self.looks.saturating_add(1) } else { 0 };
+        let overdue = overdue.filter(|_| self.looks >= LOOKS);
+        match &overdue {
+            Some(overdue) if self.is_time_to_warn() => warn!("{overdue}"),
+            Some(_) => {}
+            None if shared.overdue().is_some() => info!("no event stays beyond its retention any more"),
+            None => {}
+        }
+        shared.set_overdue(overdue);
+    }
+
+    fn is_time_to_warn(&mut self) -> bool {
+        let is_time = self.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY);
+        if is_time {
+            self.warned = Some(Instant::now());
+        }
+        is_time
     }
 }
 
@@ -79,24 +179,9 @@ struct Past {
 }
 
 impl Past {
-    fn find(statements: &Statements<'_>, retention: &Retention) -> rusqlite::Result<Option<Self>> {
-        let oldest: Option<i64> = statements
-            .db
-            .query_row("SELECT stored_at FROM event ORDER BY sequence LIMIT 1", (), |row| row.get(0))
-            .optional()?;
-        let Some(oldest) = oldest else { return Ok(None) };
-        let pragma = |name| statements.db.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
-        let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
-        if used > retention.size_bytes {
-            return Ok(Some(Self { stored_before: i64::MAX }));
-        }
-        let age = i64::try_from(retention.age.as_millis()).unwrap_or(i64::MAX);
-        let stored_before = clock::now_ms().saturating_sub(age);
-        Ok((oldest < stored_before).then_some(Self { stored_before }))
-    }
-
-    fn events(&self, statements: &Statements<'_>, retention: &Retention) -> rusqlite::Result<Vec<Removed>> {
-        let mut statement = statements.db.prepare(
+    /// Some of those that may go.
+    fn events(&self, db: &Connection, retention: &Retention) -> rusqlite::Result<Vec<Removed>> {
+        let mut statement = db.prepare(
             "SELECT sequence, epoch, id FROM (
                  SELECT sequence, epoch, id, stored_at FROM event
                  WHERE ?1 OR (sequence <= coalesce((SELECT min(floor) FROM consumer), sequence)
@@ -117,18 +202,34 @@ struct Removed {
     key: Key,
 }
 
-fn remove(statements: &Statements<'_>, events: &[Removed], last: u64, drop_unsettled: bool) -> rusqlite::Result<()> {
-    let mut delete = statements.db.prepare("DELETE FROM event WHERE sequence = ?1")?;
-    let mut forget = statements.db.prepare("DELETE FROM event_id WHERE epoch = ?1 AND id = ?2 AND sequence = ?3")?;
+/// What is in the files beside the events and what belongs to them. Reads all of it.
+fn beside_events(db: &Connection) -> rusqlite::Result<u64> {
+    let mut pages = db.prepare("SELECT pgsize FROM dbstat WHERE aggregate = TRUE AND name = ?1")?;
+    let mut bytes = 0;
+    for name in BESIDE_EVENTS {
+        bytes += pages.query_row([name], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
+    }
+    Ok(bytes)
+}
+
+/// The consumers that lose something they may not have settled, where everything up to here is dropped.
+fn losers(db: &Connection, last: u64) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT name FROM consumer WHERE floor < ?1 UNION SELECT consumer FROM retry WHERE sequence <= ?1";
+    db.prepare(sql)?.query_map([last], |row| row.get(0))?.collect()
+}
+
+fn remove(db: &Connection, events: &[Removed], last: u64, drop_unsettled: bool) -> rusqlite::Result<()> {
+    let mut delete = db.prepare("DELETE FROM event WHERE sequence = ?1")?;
+    let mut forget = db.prepare("DELETE FROM event_id WHERE epoch = ?1 AND id = ?2 AND sequence = ?3")?;
     for Removed { sequence, key } in events {
         delete.execute([sequence])?;
         forget.execute(params![key.epoch, key.id.as_bytes(), sequence])?;
     }
-    statements.db.execute("UPDATE state SET sequence_removed = max(sequence_removed, ?1)", [last])?;
+    db.execute("UPDATE state SET sequence_removed = max(sequence_removed, ?1)", [last])?;
     if drop_unsettled {
-        statements.db.execute("UPDATE consumer SET floor = ?1 WHERE floor < ?1", [last])?;
-        statements.db.execute("DELETE FROM settled WHERE sequence <= ?1", [last])?;
-        statements.db.execute("DELETE FROM retry WHERE sequence <= ?1", [last])?;
+        db.execute("UPDATE consumer SET floor = ?1 WHERE floor < ?1", [last])?;
+        db.execute("DELETE FROM settled WHERE sequence <= ?1", [last])?;
+        db.execute("DELETE FROM retry WHERE sequence <= ?1", [last])?;
     }
     Ok(())
 }

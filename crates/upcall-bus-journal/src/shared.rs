@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::Options;
 use crate::error::Cause;
 use crate::queue::Queue;
+use crate::{Options, Overdue};
 
 /// What the handles, the subscriptions and the writer share.
 pub(crate) struct Shared {
@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     /// Turns true when the writer is gone and the files are free.
     pub(crate) finished: watch::Sender<bool>,
     fault: Mutex<Option<Cause>>,
+    overdue: Mutex<Option<Overdue>>,
     /// Since when the writer has been at one and the same turn.
     turn: Mutex<Option<Instant>>,
 }
@@ -38,12 +39,21 @@ impl Shared {
             given: watch::Sender::new(()),
             finished: watch::Sender::new(false),
             fault: Mutex::default(),
+            overdue: Mutex::default(),
             turn: Mutex::default(),
         }
     }
 
     pub(crate) fn fault(&self) -> Option<Cause> {
         self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn overdue(&self) -> Option<Overdue> {
+        self.overdue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_overdue(&self, overdue: Option<Overdue>) {
+        *self.overdue.lock().unwrap_or_else(PoisonError::into_inner) = overdue;
     }
 
     /// Notes that the writer begins a turn, or has ended it.

@@ -134,7 +134,7 @@ impl Writer {
             }
             self.index.tidy();
             let keep = &self.shared.options;
-            let removed = self.retention.run(&mut statements, &keep.retention, &self.sessions, &mut self.index);
+            let removed = self.retention.run(&mut statements, &self.shared, &self.sessions, &mut self.index);
             if let Err(error) = removed.and_then(|()| self.aging.run(&mut statements, keep)) {
                 if !leaves_certainty(&error) || !statements.is_clean() {
                     return Err(error);

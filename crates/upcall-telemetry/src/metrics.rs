@@ -72,7 +72,8 @@ pub struct ConsumerLabels {
 pub struct DeliveryLabels {
     /// The consumer's name.
     pub consumer: String,
-    /// `done`, `skipped` (the condition leaves it out), `retried`, `dead` or `handed_back`.
+    /// `done`, `skipped` (the condition leaves it out), `retried`, `dead`, `handed_back`, or `unsettled` (the bus did not
+    /// take what became of it, and delivers it again).
     pub outcome: &'static str,
 }
 
@@ -160,16 +161,18 @@ metrics! {
     relay_losses: Counter = "upcall_relay_losses", new Counter::default();
     /// Events that were sent again, because the server had come back without them.
     relay_resent: Counter = "upcall_relay_resent_events", new Counter::default();
-    /// Events that the server refuses for good, set aside.
+    /// Events that the server refuses for good, or whose subject its stream does not capture, set aside.
     relay_set_aside: Gauge = "upcall_relay_set_aside_events", new Gauge::default();
     /// Events that went to the journal because NATS did not take them in time.
     spilled: Counter = "upcall_spilled_events", new Counter::default();
-    /// Deliveries settled, by consumer and outcome.
+    /// Deliveries that have come to an end, by consumer and outcome.
     deliveries: Family<DeliveryLabels, Counter> = "upcall_consumer_deliveries", new Family::default();
     /// Events on the bus that a consumer has not settled.
     consumer_lag: Family<ConsumerLabels, Gauge> = "upcall_consumer_lag_events", new Family::default();
     /// Age of the oldest event that a consumer has not settled; 0 when there is none.
     consumer_oldest: Family<ConsumerLabels, Gauge> = "upcall_consumer_oldest_unsettled_age" in Seconds, new Family::default();
+    /// Whether the journal keeps events beyond their retention, since a consumer has not settled them: 1 if so.
+    consumer_overdue: Family<ConsumerLabels, Gauge> = "upcall_consumer_overdue", new Family::default();
     /// Whether a consumer's target takes events: 1 if it does.
     consumer_ready: Family<ConsumerLabels, Gauge> = "upcall_consumer_ready", new Family::default();
 }

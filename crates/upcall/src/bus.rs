@@ -25,6 +25,9 @@ pub(crate) const RELAY: &str = "relay";
 /// How long the journal may take to close. A disk that hangs must not keep the process from ending.
 const CLOSE_TIME: Duration = Duration::from_secs(10);
 
+/// How long consumers leave a server alone that is just being connected to.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
+
 /// What events are published on, and what consumers read.
 pub(crate) struct Bus {
     publisher: Arc<dyn Publisher>,
@@ -98,11 +101,27 @@ impl Bus {
         self.nats.as_ref()
     }
 
+    /// Waits a moment for a server that is just being connected to, and for its streams: so that who reads it does not
+    /// begin with a failure.
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let nats = self.nats.clone();
+        async move {
+            if let Some(nats) = nats {
+                // Whatever is wrong then shows when it is read.
+                let _ = timeout(SETTLE_TIME, nats.first_look()).await;
+            }
+        }
+    }
+
     /// What `/ready` tells about the bus. Where there is a journal, callbacks are taken without NATS.
     pub(crate) fn ready_checks(&self) -> Vec<ReadyCheck> {
         let mut checks = Vec::new();
         if let Some(journal) = self.journal.clone() {
-            let health = move || journal.fault().map_or(Health::Fine, Health::Unready);
+            let health = move || match (journal.fault(), journal.overdue()) {
+                (Some(fault), _) => Health::Unready(fault),
+                (None, Some(overdue)) => Health::Remark(overdue.to_string()),
+                (None, None) => Health::Fine,
+            };
             checks.push(ReadyCheck::new("journal", health));
         }
         if let Some(nats) = self.nats.clone() {
@@ -187,7 +206,8 @@ fn in_words(status: &RelayStatus) -> Health {
         remarks.push(format!("{} to go, the oldest waits for {} s", plural(status.backlog, "event"), age.as_secs()));
     }
     if status.set_aside > 0 {
-        remarks.push(format!("{} set aside, which the server refuses for good", plural(status.set_aside, "event")));
+        let events = plural(status.set_aside, "event");
+        remarks.push(format!("{events} set aside in the journal's folder, which NATS does not take; each says why"));
     }
     remarks.extend(status.fault.clone());
     if remarks.is_empty() { Health::Fine } else { Health::Remark(remarks.join("; ")) }

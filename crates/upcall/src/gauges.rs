@@ -13,6 +13,7 @@ pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal) {
     let journal = journal.clone();
     metrics.before_scrape(move |metrics| {
         metrics.journal_writable.set(i64::from(journal.fault().is_none()));
+        let overdue = journal.overdue().map_or_else(Vec::new, |overdue| overdue.consumers);
         // A journal that can't be read shows its last figures; that it is out of order shows elsewhere.
         let Ok(status) = journal.status() else { return };
         metrics.journal_sequence.set(signed(status.last_sequence));
@@ -20,6 +21,8 @@ pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal) {
         for consumer in status.consumers {
             let labels = ConsumerLabels { consumer: consumer.name };
             let oldest = consumer.oldest_unsettled.map_or(0, |age| age.as_secs());
+            let is_overdue = overdue.contains(&labels.consumer);
+            metrics.consumer_overdue.get_or_create_owned(&labels).set(i64::from(is_overdue));
             metrics.consumer_lag.get_or_create_owned(&labels).set(signed(consumer.lag));
             metrics.consumer_oldest.get_or_create_owned(&labels).set(signed(oldest));
         }
@@ -64,6 +67,7 @@ pub(crate) fn of_consumer(metrics: &Metrics, name: &str, stats: Stats) {
             ("retried", numbers.retried),
             ("dead", numbers.dead),
             ("handed_back", numbers.handed_back),
+            ("unsettled", numbers.unsettled),
         ] {
             let labels = DeliveryLabels { consumer: consumer.clone(), outcome };
             metrics.deliveries.get_or_create_owned(&labels).inner().store(count, Ordering::Relaxed);

@@ -58,6 +58,61 @@ async fn size_is_bounded_and_unsettled_events_go_only_when_told_so() {
 }
 
 #[tokio::test]
+async fn no_event_goes_for_the_room_of_dead_letters() {
+    let folder = folder();
+    // Each takes a page, of 4 KiB.
+    let retention = Retention { size_bytes: 2_300_000, ..Retention::default() };
+    let journal = keeping(folder.path(), retention.clone());
+    let mut subscription = subscribe(&journal, "c").await;
+    for number in 0..400 {
+        publish(&journal, message_of(number, 2_000)).await.unwrap();
+    }
+    for delivery in take(&mut *subscription, 400).await {
+        delivery.dead_letter("never").await.unwrap();
+    }
+    assert!(Reader::open(folder.path()).unwrap().size_bytes() > retention.size_bytes, "with the dead letters");
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(count(folder.path()), 400, "the events alone are small enough");
+    for number in 400..800 {
+        publish(&journal, message_of(number, 2_000)).await.unwrap();
+    }
+    for delivery in take(&mut *subscription, 400).await {
+        delivery.ack().await.unwrap();
+    }
+    eventually("retention", || count(folder.path()) < 750).await;
+    assert!(count(folder.path()) > 0);
+}
+
+#[tokio::test]
+async fn what_stays_beyond_its_retention_is_told_with_whose_it_is() {
+    let folder = folder();
+    let journal = keeping(folder.path(), Retention { age: Duration::ZERO, ..Retention::default() });
+    let (mut stuck, mut quick) = (subscribe(&journal, "stuck").await, subscribe(&journal, "quick").await);
+    publish_all(&journal, 0..3).await;
+    for delivery in take(&mut *quick, 3).await {
+        delivery.ack().await.unwrap();
+    }
+    let mut held = take(&mut *stuck, 3).await;
+    eventually("it is told", || journal.overdue().is_some()).await;
+    let overdue = journal.overdue().unwrap();
+    assert_eq!(overdue.consumers, ["stuck"]);
+    assert!(overdue.to_string().contains("since consumer stuck has not settled them: the oldest is "), "{overdue}");
+    // So it is with one that waits for another attempt, while others come and go.
+    held.remove(0).retry(Duration::from_secs(60), "later").await.unwrap();
+    for delivery in held {
+        delivery.ack().await.unwrap();
+    }
+    eventually("the others go", || count(folder.path()) == 1).await;
+    assert_eq!(journal.overdue().unwrap().consumers, ["stuck"]);
+    journal.execute("UPDATE retry SET due_at = 0").await;
+    drop(stuck);
+    let mut stuck = subscribe(&journal, "stuck").await;
+    take(&mut *stuck, 1).await.remove(0).ack().await.unwrap();
+    eventually("all is well", || journal.overdue().is_none()).await;
+    assert_eq!(count(folder.path()), 0);
+}
+
+#[tokio::test]
 async fn no_sequence_is_used_twice() {
     let folder = folder();
     let journal = keeping(folder.path(), Retention { age: Duration::ZERO, ..Retention::default() });
