@@ -39,6 +39,15 @@ fn whoever_only_consumes_needs_no_route_and_listens_for_no_callbacks() {
         get(admin, "/ready").unwrap().text().contains("whoever publishes makes it")
     });
 
+    let component = |admin: SocketAddr, name: &str| {
+        let ready = get(admin, "/ready").unwrap().json();
+        let components = ready["components"].as_array().unwrap().clone();
+        components.into_iter().find(|component| component["name"] == name).unwrap_or_else(|| panic!("{ready:#}"))
+    };
+    let of_consumer = component(admin, "consumer catalog");
+    assert_eq!(of_consumer["ready"], false, "it reads no events: {of_consumer}");
+    assert!(of_consumer["reason"].is_string(), "{of_consumer}");
+
     // Only the gateway knows what the stream is to capture.
     let route = "[[route]]\nname = \"test\"\npath = \"/oss/test\"\nsubject = \"app.uploads.${bucket}\"";
     let gateway = Served::start(&write("gateway.toml", "127.0.0.1:0", &format!("{}\n{route}", signer.configuration())));
@@ -54,6 +63,8 @@ fn whoever_only_consumes_needs_no_route_and_listens_for_no_callbacks() {
         catalog.exists() && count().is_ok_and(|count| count == 1)
     });
     let done = "upcall_consumer_deliveries_total{consumer=\"catalog\",outcome=\"done\"} 1";
+    let fine = serde_json::json!({ "name": "consumer catalog", "ready": true, "reason": null });
+    assert_eq!(component(admin, "consumer catalog"), fine);
     wait_until("it counts what it consumed", || get(admin, "/metrics").unwrap().text().contains(done));
     assert!(consumer.terminate().success());
 }

@@ -64,6 +64,30 @@ async fn a_receiver_gets_every_upload_signed_though_another_one_never_answers() 
     assert!(quick.requests().len() == objects.len(), "each has arrived once");
 }
 
+#[test]
+fn a_gateway_whose_consumer_cannot_reach_its_target_stays_ready_and_says_so() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());
+    let gone = "[[consumer]]\nname = \"partner\"\n[consumer.webhook]\nurl = \"http://localhost:1/hook\"\n\
+                allow_networks = [\"127.0.0.0/8\", \"::1\"]\n";
+    let served = Served::start(&configuration(folder.path(), &signer, &format!("{gone}secrets = [\"{SECRET}\"]\n")));
+    wait_until("the gateway is ready", || get(served.admin, "/ready").unwrap().status == 200);
+    upload(&served, &signer, "a");
+    let component = |name: &str| {
+        let ready = get(served.admin, "/ready").unwrap();
+        assert_eq!(ready.status, 200, "{}", ready.text());
+        let ready = ready.json();
+        ready["components"].as_array().unwrap().iter().find(|component| component["name"] == name).cloned()
+    };
+    let is_told = || {
+        let reason = component("consumer partner").unwrap()["reason"].as_str().unwrap_or_default().to_owned();
+        reason.starts_with("its target is out of order, and events wait for it: ")
+    };
+    wait_until("it is told", is_told);
+    wait_until("the other one is well", || component("consumer catalog").unwrap()["reason"].is_null());
+    let metrics = get(served.admin, "/metrics").unwrap();
+    assert!(metrics.text().contains("upcall_consumer_ready{consumer=\"partner\"} 0"), "{}", metrics.text());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_its_receiver_always_fails_on_is_a_dead_letter_and_arrives_once_that_is_mended() {
     let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use tokio::time::timeout;
 use upcall_bus::{Delivery, Settlement};
 
-use crate::settle::{decide, hand_back_all, is_last, settle_all, skip_all};
+use crate::settle::{Taken, decide, hand_back_all, is_last, settle_all, skip_all};
 use crate::{Item, Options, Sink, Source, Stats, Verdict, backoff};
 
 /// What every batch of a consumer shares.
@@ -16,6 +16,15 @@ pub(crate) struct Work {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) options: Options,
     pub(crate) stats: Stats,
+}
+
+/// What a batch tells.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// About the target.
+    pub(crate) report: Report,
+    /// About the bus.
+    pub(crate) taken: Taken,
 }
 
 /// What a batch tells about the target.
@@ -43,7 +52,7 @@ impl Work {
     }
 
     /// Delivers a batch and settles every event of it.
-    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Report {
+    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Outcome {
         match self.attempt(&items(&batch)).await {
             Ok(verdicts) => self.settle(batch, verdicts).await,
             Err(reason) => self.settle_failed(batch, reason).await,
@@ -55,15 +64,14 @@ impl Work {
         hand_back_all(deliveries, self.name(), &self.stats).await;
     }
 
-    /// Settles what the condition leaves out, and gives the rest.
-    pub(crate) async fn select(&self, deliveries: Vec<Delivery>) -> Vec<Delivery> {
+    /// Settles what the condition leaves out, and gives the rest; tells whether the bus takes that.
+    pub(crate) async fn select(&self, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Taken) {
         let condition = &self.options.condition;
         if condition.is_always() {
-            return deliveries;
+            return (deliveries, Taken::Nothing);
         }
         let (wanted, others) = deliveries.into_iter().partition(|delivery| condition.matches(delivery.event()));
-        skip_all(others, self.name(), &self.stats).await;
-        wanted
+        (wanted, skip_all(others, self.name(), &self.stats).await)
     }
 
     /// One call of the sink. The error is a failure of the whole batch.
@@ -83,7 +91,7 @@ impl Work {
         Ok(verdicts)
     }
 
-    async fn settle(&self, batch: Vec<Delivery>, verdicts: Vec<Verdict>) -> Report {
+    async fn settle(&self, batch: Vec<Delivery>, verdicts: Vec<Verdict>) -> Outcome {
         let mut report = Report::Up;
         let judged = batch.into_iter().zip(verdicts).map(|(delivery, verdict)| {
             if let (Report::Up, Verdict::Unavailable { reason }) = (&report, &verdict) {
@@ -93,28 +101,30 @@ impl Work {
             (delivery, settlement)
         });
         let judged = judged.collect();
-        settle_all(judged, self.name(), &self.stats).await;
-        report
+        let taken = settle_all(judged, self.name(), &self.stats).await;
+        Outcome { report, taken }
     }
 
     /// Settles a batch that failed as a whole. Events that this would make dead letters are delivered once more, each
     /// by itself: one of them may be to blame, but not all.
-    async fn settle_failed(&self, batch: Vec<Delivery>, reason: String) -> Report {
+    async fn settle_failed(&self, batch: Vec<Delivery>, reason: String) -> Outcome {
         let alone = batch.len() == 1;
         let (last, others): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|delivery| !alone && is_last(delivery.attempt(), &self.options));
         let failed = vec![retry(reason); others.len()];
-        self.settle(others, failed).await;
+        let mut taken = self.settle(others, failed).await.taken;
         let mut last = last.into_iter();
         while let Some(delivery) = last.next() {
             let delivery = vec![delivery];
             let verdicts = self.attempt(&items(&delivery)).await.unwrap_or_else(|reason| vec![retry(reason)]);
-            if let Report::Down(reason) = self.settle(delivery, verdicts).await {
+            let one = self.settle(delivery, verdicts).await;
+            taken = taken.and(one.taken);
+            if let Report::Down(_) = one.report {
                 self.hand_back(last.collect()).await;
-                return Report::Down(reason);
+                return Outcome { report: one.report, taken };
             }
         }
-        Report::Up
+        Outcome { report: Report::Up, taken }
     }
 
     fn decide(&self, verdict: Verdict, delivery: &Delivery) -> Settlement {

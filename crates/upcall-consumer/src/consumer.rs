@@ -11,7 +11,10 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use upcall_bus::{Bus, Delivery, SubscribeError, SubscribeErrorKind, Subscription};
 
-use crate::batch::{Report, Work};
+use crate::batch::{Outcome, Report, Work};
+use crate::path::Path;
+use crate::settle::Taken;
+use crate::stats::{Ending, not_taken};
 use crate::target::{Change, Target};
 use crate::{Options, Sink, State, Stats};
 
@@ -49,6 +52,7 @@ impl Consumer {
     /// # Cancel safety
     /// Dropping the future drops the batches under way: the bus delivers their events again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), SubscribeError> {
+        let mut ending = Ending::new(self.stats());
         let mut run = Run::new(self);
         let result = {
             let mut shutdown = pin!(shutdown);
@@ -59,6 +63,7 @@ impl Consumer {
             }
         };
         run.drain().await;
+        ending.ended(result.as_ref().err().map(|error| crate::error_chain(error)));
         result
     }
 }
@@ -72,11 +77,14 @@ struct Run {
     waiting: VecDeque<Delivery>,
     /// Since when the first of them waits for others.
     lingering: Option<Instant>,
-    batches: JoinSet<(u64, Report)>,
+    batches: JoinSet<(u64, Outcome)>,
     /// The objects of each batch under way, for a sink that is ordered by object.
     objects: HashMap<Id, HashSet<u64>>,
     target: Target,
-    bus_failures: u32,
+    /// Why the target is out of order, if it is.
+    target_fault: Option<String>,
+    reading: Path,
+    settling: Path,
 }
 
 impl Run {
@@ -90,7 +98,9 @@ impl Run {
             batches: JoinSet::new(),
             objects: HashMap::new(),
             target: Target::new(),
-            bus_failures: 0,
+            target_fault: None,
+            reading: Path::default(),
+            settling: Path::default(),
         }
     }
 
@@ -109,9 +119,12 @@ impl Run {
             match self.bus.subscribe(&self.work.options.spec).await {
                 Ok(subscription) => {
                     self.subscription = Some(subscription);
-                    self.bus_answered();
+                    self.is_read();
                 }
-                Err(error) => sleep_until(self.bus_failed(error)?).await,
+                Err(error) => {
+                    self.is_not_read(error)?;
+                    self.reading.paused().await;
+                }
             }
         }
         Ok(())
@@ -132,24 +145,28 @@ impl Run {
     /// Reads and delivers until the target is down.
     async fn flow(&mut self) -> Result<(), SubscribeError> {
         let batch_max = self.work.options.batch_max.get();
-        let mut bus_wait: Option<Instant> = None;
         while self.target.down().is_none() {
-            self.dispatch();
+            if self.settling.pause().is_none() {
+                self.dispatch();
+            }
             let due = self.lingering.map(|since| since + self.work.options.linger).filter(|_| !self.is_due());
             let room = self.batches.len() < self.slots() && self.waiting.len() < batch_max;
+            let is_left_alone = self.reading.pause().or(self.settling.pause()).is_some();
             let Some(subscription) = &mut self.subscription else { return Ok(()) };
             tokio::select! {
                 Some(joined) = self.batches.join_next_with_id() => self.finished(joined),
-                pulled = subscription.next(batch_max), if room && bus_wait.is_none() => match pulled {
+                pulled = subscription.next(batch_max), if room && !is_left_alone => match pulled {
                     Ok(deliveries) => {
-                        let wanted = self.work.select(deliveries).await;
+                        let (wanted, taken) = self.work.select(deliveries).await;
                         self.waiting.extend(wanted);
                         self.lingering = self.lingering.or_else(|| (!self.waiting.is_empty()).then(Instant::now));
-                        self.bus_answered();
+                        self.is_read();
+                        self.is_told(taken);
                     }
-                    Err(error) => bus_wait = Some(self.bus_failed(error)?),
+                    Err(error) => self.is_not_read(error)?,
                 },
-                () = sleep_until(bus_wait.unwrap_or_else(Instant::now)), if bus_wait.is_some() => bus_wait = None,
+                () = self.reading.paused(), if self.reading.pause().is_some() => self.reading.resume(),
+                () = self.settling.paused(), if self.settling.pause().is_some() => self.settling.resume(),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
@@ -204,9 +221,9 @@ impl Run {
         (batch, objects)
     }
 
-    fn finished(&mut self, joined: Result<(Id, (u64, Report)), JoinError>) {
+    fn finished(&mut self, joined: Result<(Id, (u64, Outcome)), JoinError>) {
         match joined {
-            Ok((id, (phase, report))) => {
+            Ok((id, (phase, Outcome { report, taken }))) => {
                 self.objects.remove(&id);
                 let change = self.target.reported(phase, &report);
                 let reason = match &report {
@@ -214,6 +231,7 @@ impl Run {
                     Report::Up => None,
                 };
                 self.note(change, reason);
+                self.is_told(taken);
             }
             // The batch's deliveries went back to the bus when it fell.
             Err(error) => {
@@ -223,33 +241,47 @@ impl Run {
         }
     }
 
-    /// Takes note of a failure to read the bus, and says when to try again.
-    fn bus_failed(&mut self, error: SubscribeError) -> Result<Instant, SubscribeError> {
+    /// Takes note of a failure to read the bus, which is left alone for a while.
+    fn is_not_read(&mut self, error: SubscribeError) -> Result<(), SubscribeError> {
         match error.kind {
             SubscribeErrorKind::InUse | SubscribeErrorKind::Closed => return Err(error),
             SubscribeErrorKind::Unavailable => {}
         }
         let reason = crate::error_chain(&error);
-        if self.bus_failures == 0 {
+        self.work.stats.failed(&reason);
+        if self.reading.failed(reason.clone(), &self.work.options.outage_backoff) {
             tracing::warn!(consumer = self.work.name(), reason, "the bus is out of order");
         }
-        self.bus_failures = self.bus_failures.saturating_add(1);
-        self.work.stats.failed(&reason);
         self.show();
-        Ok(Instant::now() + self.work.options.outage_backoff.draw(self.bus_failures))
+        Ok(())
     }
 
-    fn bus_answered(&mut self) {
-        if self.bus_failures > 0 {
-            self.bus_failures = 0;
+    fn is_read(&mut self) {
+        if self.reading.succeeded() {
             tracing::info!(consumer = self.work.name(), "the bus is back");
             self.show();
         }
     }
 
-    fn note(&self, change: Option<Change>, reason: Option<&str>) {
+    /// Takes note of whether the bus takes what became of events. Where it does not they come again: so it is left
+    /// alone for a while, that their effects are not brought about over and over.
+    fn is_told(&mut self, taken: Taken) {
+        match taken {
+            Taken::No(reason) => {
+                self.settling.failed(not_taken(&reason), &self.work.options.outage_backoff);
+            }
+            Taken::All if self.settling.succeeded() => {
+                tracing::info!(consumer = self.work.name(), "the bus takes again what became of events");
+            }
+            Taken::All | Taken::Nothing => return,
+        }
+        self.show();
+    }
+
+    fn note(&mut self, change: Option<Change>, reason: Option<&str>) {
         if let Some(reason) = reason {
             self.work.stats.failed(reason);
+            self.target_fault = Some(reason.to_owned());
         }
         let consumer = self.work.name();
         match change {
@@ -263,16 +295,17 @@ impl Run {
     }
 
     fn show(&self) {
-        self.work.stats.enter(match self.target.failures() {
-            _ if self.bus_failures > 0 => State::BusDown,
-            Some(0) => State::Starting,
-            Some(_) => State::TargetDown,
-            None => State::Ready,
-        });
+        let (state, fault) = match (self.reading.fault().or(self.settling.fault()), self.target.failures()) {
+            (Some(fault), _) => (State::BusDown, Some(fault)),
+            (None, Some(0)) => (State::Starting, None),
+            (None, Some(_)) => (State::TargetDown, self.target_fault.as_deref()),
+            (None, None) => (State::Ready, None),
+        };
+        self.work.stats.enter(state, fault);
     }
 
     async fn drain(mut self) {
-        self.work.stats.enter(State::Draining);
+        self.work.stats.enter(State::Draining, None);
         let waiting = self.waiting.drain(..).collect();
         let finish = async {
             let under_way = async { while self.batches.join_next().await.is_some() {} };
@@ -289,7 +322,6 @@ impl Run {
         if timeout(CLOSE_TIMEOUT, std::panic::AssertUnwindSafe(self.work.sink.close()).catch_unwind()).await.is_err() {
             tracing::warn!(consumer = self.work.name(), "the sink took too long to close");
         }
-        self.work.stats.enter(State::Stopped);
     }
 }
 

@@ -9,6 +9,7 @@ mod batch;
 pub mod conformance;
 mod consumer;
 mod options;
+mod path;
 mod settle;
 mod sink;
 mod stats;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
-use upcall_bus::{Delivery, SettleErrorKind, Settlement};
+use upcall_bus::{Delivery, SettleError, SettleErrorKind, Settlement};
 
 use crate::stats::Count;
 use crate::{Backoff, Options, Stats, Verdict};
@@ -41,40 +41,86 @@ pub(crate) fn is_last(attempt: u32, options: &Options) -> bool {
     options.attempts_max.is_some_and(|max| attempt >= max.get())
 }
 
+/// Whether the bus takes what became of events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// There was nothing to tell.
+    Nothing,
+    /// It took everything that it was told.
+    All,
+    /// It did not, and why. It delivers those events again.
+    No(String),
+}
+
+impl Taken {
+    /// Both together: what was not taken weighs most.
+    pub(crate) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::No(reason), _) | (_, Self::No(reason)) => Self::No(reason),
+            (Self::Nothing, Self::Nothing) => Self::Nothing,
+            _ => Self::All,
+        }
+    }
+}
+
 /// Makes settlements known to the bus, all at once, so that the bus can write them together.
-pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) {
+pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) -> Taken {
     let settle = |(delivery, settlement)| settle(delivery, settlement, Count::Done, consumer, stats);
-    join_all(deliveries.into_iter().map(settle)).await;
+    summed(join_all(deliveries.into_iter().map(settle)).await, consumer)
 }
 
 /// Settles deliveries that the sink is not to see, as done.
-pub(crate) async fn skip_all(deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) {
+pub(crate) async fn skip_all(deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) -> Taken {
     let skip = |delivery| settle(delivery, Settlement::Ack, Count::Skipped, consumer, stats);
-    join_all(deliveries.into_iter().map(skip)).await;
+    summed(join_all(deliveries.into_iter().map(skip)).await, consumer)
 }
 
 /// Gives deliveries back to the bus, uncounted.
 pub(crate) async fn hand_back_all(deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) {
     let settled = deliveries.into_iter().map(|delivery| (delivery, Settlement::HandBack)).collect();
-    settle_all(settled, consumer, stats).await;
+    // They come again in either case.
+    let _ = settle_all(settled, consumer, stats).await;
 }
 
-async fn settle(mut delivery: Delivery, settlement: Settlement, acked_as: Count, consumer: &str, stats: &Stats) {
+/// Says once what many events may have met.
+fn summed(outcomes: Vec<Result<(), SettleError>>, consumer: &str) -> Taken {
+    let mut taken = if outcomes.is_empty() { Taken::Nothing } else { Taken::All };
+    for kind in [SettleErrorKind::Unavailable, SettleErrorKind::Lost] {
+        let mut errors =
+            outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).filter(|error| error.kind == kind);
+        let Some(first) = errors.next() else { continue };
+        let (events, reason) = (1 + errors.count(), crate::error_chain(first));
+        tracing::warn!(consumer, events, reason, "the bus did not take what became of events: it delivers them again");
+        if kind == SettleErrorKind::Unavailable {
+            taken = Taken::No(reason);
+        }
+    }
+    taken
+}
+
+async fn settle(
+    mut delivery: Delivery,
+    settlement: Settlement,
+    acked_as: Count,
+    consumer: &str,
+    stats: &Stats,
+) -> Result<(), SettleError> {
     let (event, attempt, started) = (delivery.event().id, delivery.attempt(), Instant::now());
-    let (mut failures, mut is_told) = (0, false);
+    let (mut failures, mut late) = (0, None);
     while let Err((unsettled, error)) = delivery.settle(settlement.clone()).await {
         failures += 1;
         let is_late = started.elapsed() >= SETTLE_PATIENCE;
-        let reason = crate::error_chain(&error);
         if error.kind == SettleErrorKind::Lost || is_late && settlement != Settlement::Ack {
-            stats.failed(&reason);
-            tracing::warn!(consumer, %event, reason, "settlement dropped: the bus will deliver the event again");
-            return stats.count(Count::Unsettled, 1);
+            stats.failed(&crate::error_chain(&error));
+            stats.count(Count::Unsettled, 1);
+            return Err(error);
         }
-        if is_late && !is_told {
-            is_told = true;
-            stats.failed(&reason);
-            tracing::warn!(consumer, %event, reason, "the event is done, and the bus does not take that: it is told until it does");
+        if is_late && late.is_none() {
+            let reason = crate::error_chain(&error);
+            if !stats.is_late() {
+                tracing::warn!(consumer, %event, reason, "an event is done, and the bus does not take that: it is told until it does");
+            }
+            late = Some(stats.late(&reason));
         }
         delivery = unsettled;
         sleep(SETTLE_BACKOFF.draw(failures)).await;
@@ -92,6 +138,7 @@ async fn settle(mut delivery: Delivery, settlement: Settlement, acked_as: Count,
             tracing::warn!(consumer, %event, attempt, reason, "dead letter: the sink can't take this event");
         }
     }
+    Ok(())
 }
 
 fn shortened(mut reason: String) -> String {

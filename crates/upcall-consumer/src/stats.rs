@@ -1,6 +1,6 @@
 //! What a consumer did and how it is, for whoever watches it.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A handle to a consumer's numbers; cheap to clone, and good after the consumer has stopped.
@@ -17,8 +17,17 @@ struct Inner {
     handed_back: AtomicU64,
     unsettled: AtomicU64,
     in_flight: AtomicU64,
-    state: AtomicU8,
+    condition: Mutex<Condition>,
+    /// How many events are done that the bus does not take as such.
+    late: AtomicU64,
+    late_reason: Mutex<Option<String>>,
     last_error: Mutex<Option<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Condition {
+    state: State,
+    fault: Option<String>,
 }
 
 /// A consumer's numbers at one moment. All but `in_flight` only grow.
@@ -42,13 +51,14 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// How the consumer is.
     pub state: State,
+    /// Why it is so, where it is not ready: what is wrong with the target or the bus, or why it has stopped.
+    pub fault: Option<String>,
     /// The last thing that went wrong, even if it is right again.
     pub last_error: Option<String>,
 }
 
 /// How a consumer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[repr(u8)]
 pub enum State {
     /// It has not reached its bus or its target yet.
     #[default]
@@ -57,7 +67,7 @@ pub enum State {
     Ready,
     /// The target is out of order.
     TargetDown,
-    /// The bus can't be read.
+    /// The bus can't be read, or does not take what became of events.
     BusDown,
     /// It shuts down: what is under way finishes.
     Draining,
@@ -66,9 +76,6 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::Ready, Self::TargetDown, Self::BusDown, Self::Draining, Self::Stopped];
-
     /// The state's name in logs and on the console.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -89,6 +96,7 @@ impl Stats {
     pub fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let inner = &*self.0;
+        let (state, fault) = self.condition();
         Snapshot {
             delivered: read(&inner.delivered),
             done: read(&inner.done),
@@ -98,7 +106,8 @@ impl Stats {
             handed_back: read(&inner.handed_back),
             unsettled: read(&inner.unsettled),
             in_flight: read(&inner.in_flight),
-            state: self.state(),
+            state,
+            fault,
             last_error: inner.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -106,7 +115,32 @@ impl Stats {
     /// How the consumer is.
     #[must_use]
     pub fn state(&self) -> State {
-        State::ALL[usize::from(self.0.state.load(Ordering::Relaxed))]
+        self.condition().0
+    }
+
+    /// How the consumer is, and why, where it is not ready.
+    #[must_use]
+    pub fn condition(&self) -> (State, Option<String>) {
+        let condition = self.0.condition.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_at_work = matches!(condition.state, State::Starting | State::Ready | State::TargetDown);
+        if is_at_work && self.is_late() {
+            let reason = self.0.late_reason.lock().unwrap_or_else(PoisonError::into_inner);
+            return (State::BusDown, reason.as_ref().map(|reason| not_taken(reason)));
+        }
+        (condition.state, condition.fault.clone())
+    }
+
+    /// Whether the bus is being told of events that are done, and has not taken that for long.
+    pub(crate) fn is_late(&self) -> bool {
+        self.0.late.load(Ordering::Relaxed) > 0
+    }
+
+    /// Counts an event that is done as one that the bus has not taken as such for long, until the guard is dropped.
+    pub(crate) fn late(&self, reason: &str) -> Late {
+        self.failed(reason);
+        *self.0.late_reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        self.0.late.fetch_add(1, Ordering::Relaxed);
+        Late(self.clone())
     }
 
     /// Whether events flow.
@@ -115,8 +149,9 @@ impl Stats {
         self.state() == State::Ready
     }
 
-    pub(crate) fn enter(&self, state: State) {
-        self.0.state.store(state as u8, Ordering::Relaxed);
+    pub(crate) fn enter(&self, state: State, fault: Option<&str>) {
+        let fault = fault.map(str::to_owned);
+        *self.0.condition.lock().unwrap_or_else(PoisonError::into_inner) = Condition { state, fault };
     }
 
     pub(crate) fn failed(&self, error: &str) {
@@ -167,17 +202,39 @@ impl Drop for InFlight {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is wrong with a bus that can be read.
+pub(crate) fn not_taken(reason: &str) -> String {
+    format!("it does not take what became of events: {reason}")
+}
 
-    #[test]
-    fn every_state_reads_back() {
-        let stats = Stats::default();
-        assert_eq!(stats.state(), State::Starting);
-        for state in State::ALL {
-            stats.enter(state);
-            assert_eq!(stats.state(), state);
-        }
+/// An event that is done, which the bus has not taken as such for long.
+pub(crate) struct Late(Stats);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.0.0.late.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Shows, however a consumer ends, that it has.
+pub(crate) struct Ending {
+    stats: Stats,
+    fault: Option<String>,
+}
+
+impl Ending {
+    pub(crate) fn new(stats: Stats) -> Self {
+        Self { stats, fault: Some("it was cut off".to_owned()) }
+    }
+
+    /// Takes note of how it has ended: in order, or why not.
+    pub(crate) fn ended(&mut self, fault: Option<String>) {
+        self.fault = fault;
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.stats.enter(State::Stopped, self.fault.as_deref());
     }
 }

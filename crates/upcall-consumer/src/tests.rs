@@ -306,19 +306,67 @@ fn a_settlement_that_the_bus_never_takes_is_dropped_and_the_event_comes_again() 
         let seen = world.stats.snapshot();
         assert!(seen.unsettled >= 1 && seen.delivered == seen.unsettled + 1, "{seen:?}");
         assert_eq!((seen.done, seen.dead), (0, 1));
+        let moments = world.sink.log.lock().unwrap().moments.clone();
+        let apart: Vec<_> = moments.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        // It is offered for 30 seconds, the last time up to 2 seconds later; then there is a pause of its own.
+        assert!(apart.iter().all(|apart| *apart >= Duration::from_millis(30_500)), "{apart:?}");
     });
 }
 
 #[test]
 fn what_is_done_is_not_done_again_however_long_the_bus_is_away() {
+    let nothing = Condition { route: Some(["another".to_owned()].into()), ..Condition::default() };
+    for condition in [Condition::default(), nothing] {
+        in_virtual_time(async {
+            let bus = bus_with(3);
+            // More than an hour at two seconds each.
+            bus.with(|ledger| ledger.refuse = 3 * 3_000);
+            let world = World::start(&bus, ScriptedSink::default(), Options { condition, ..options(1, 3, 1) });
+            world.until(|world| world.stats.state() == State::BusDown).await;
+            let fault = world.stats.snapshot().fault.unwrap();
+            assert_eq!(fault, "it does not take what became of events: the bus could not take the settlement");
+            world.until_settled().await;
+            world.until(|world| world.stats.is_ready()).await;
+            let seen = world.stats.snapshot();
+            assert_eq!((seen.done + seen.skipped, seen.unsettled, seen.fault), (3, 0, None));
+            assert!(seen.delivered == seen.done);
+        });
+    }
+}
+
+#[test]
+fn a_bus_that_takes_no_settlement_is_left_alone_and_no_event_is_tried_again_without_a_pause() {
+    for verdict in [Verdict::Dead { reason: "never".into() }, retry("no")] {
+        in_virtual_time(async {
+            let bus = bus_with(2);
+            bus.with(|ledger| ledger.refuse = usize::MAX);
+            let sink = ScriptedSink::default();
+            sink.always.lock().unwrap().extend([0, 1].map(|number| (id(number), Act::Say(verdict.clone()))));
+            let world = World::start(&bus, sink, options(1, 2, 1));
+            world.until(|world| world.stats.state() == State::BusDown).await;
+            let fault = world.stats.snapshot().fault.unwrap();
+            assert_eq!(fault, "it does not take what became of events: the bus could not take the settlement");
+            sleep(Duration::from_secs(3_600)).await;
+            bus.with(|ledger| ledger.refuse = 0);
+            world.until_settled().await;
+            world.until(|world| world.stats.is_ready()).await;
+            let seen = world.stats.snapshot();
+            assert_eq!((seen.done, seen.dead, &seen.fault), (0, 2, &None));
+            assert!((20..200).contains(&seen.unsettled), "{seen:?}");
+        });
+    }
+}
+
+#[test]
+fn what_the_bus_gives_to_somebody_else_is_counted_and_nobody_waits_for_it() {
     in_virtual_time(async {
         let bus = bus_with(3);
-        // More than an hour at two seconds each.
-        bus.with(|ledger| ledger.refuse = 3 * 3_000);
-        let world = World::start(&bus, ScriptedSink::default(), options(1, 3, 1));
+        bus.with(|ledger| ledger.lose = 2);
+        let world = World::start(&bus, ScriptedSink::default(), options(3, 1, 1));
+        let started = Instant::now();
         world.until_settled().await;
-        let seen = world.stats.snapshot();
-        assert_eq!((seen.done, seen.delivered, seen.unsettled), (3, 3, 0));
+        assert!(started.elapsed() < Duration::from_secs(1));
+        assert_eq!((world.stats.snapshot().unsettled, world.stats.state()), (2, State::Ready));
     });
 }
 
@@ -349,6 +397,7 @@ fn a_bus_that_is_closed_or_taken_ends_the_consumer() {
             let (sink, stats) = (world.sink.clone(), world.stats.clone());
             assert_eq!(world.ended().await.unwrap_err().kind, kind);
             assert_eq!((stats.state(), sink.log.lock().unwrap().closed), (State::Stopped, 1));
+            assert_eq!(stats.snapshot().fault, Some(kind.to_string()));
         });
     }
 }

@@ -9,6 +9,7 @@ mod command;
 mod config;
 mod gauges;
 mod node;
+mod ready;
 mod runtime;
 mod signals;
 mod sink;

@@ -16,6 +16,7 @@ use crate::answer;
 use crate::bus::Bus;
 use crate::config::Config;
 use crate::gauges;
+use crate::ready;
 use crate::sink;
 
 /// Everything that a configuration names, built and bound, not yet running.
@@ -42,17 +43,18 @@ impl Node {
             anyhow::anyhow!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         })?;
 
-        let mut consumers = Vec::new();
+        // Whoever only consumes listens for no callbacks.
+        let listen = Some(config.gateway.listen).filter(|_| !config.routes.is_empty());
+        let (mut consumers, mut consumer_checks) = (Vec::new(), Vec::new());
         for consumer in config.consumers {
             let name = consumer.options.spec.name.to_string();
             let sink = sink::build(consumer.sink).with_context(|| format!("consumer {name}"))?;
             let consumer = Consumer::new(bus.consumed(), sink, consumer.options);
             gauges::of_consumer(&metrics, &name, consumer.stats());
+            consumer_checks.push(ready::of_consumer(&name, consumer.stats(), listen.is_none()));
             consumers.push((name, consumer));
         }
 
-        // Whoever only consumes listens for no callbacks.
-        let listen = Some(config.gateway.listen).filter(|_| !config.routes.is_empty());
         let mut options = Options::new(listen, Verifier::new(keys, bus.publisher()), metrics);
         options.admin = Some(config.gateway.admin);
         let bind = |route| answer::bind(route, bus.nats());
@@ -62,7 +64,7 @@ impl Node {
         options.shutdown = config.gateway.shutdown;
         options.observer = observer;
         options.quarantine = bus.quarantine();
-        options.ready_checks.extend(bus.ready_checks());
+        options.ready_checks.extend(bus.ready_checks().into_iter().chain(consumer_checks));
         let gateway = Gateway::bind(options).await.context("the gateway can't start")?;
         Ok(Self { bus, consumers, gateway })
     }
@@ -78,8 +80,14 @@ impl Node {
         let (stop_consumers, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
         for (name, consumer) in consumers {
-            let stopped = stopped.clone();
-            running.spawn(async move { (name, consumer.run(turned_true(stopped)).await) });
+            let (settled, stopped) = (bus.settled(), stopped.clone());
+            running.spawn(async move {
+                tokio::select! {
+                    () = settled => {}
+                    () = turned_true(stopped.clone()) => {}
+                }
+                (name, consumer.run(turned_true(stopped)).await)
+            });
         }
         let mut failure = None;
         {

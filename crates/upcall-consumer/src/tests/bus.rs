@@ -34,6 +34,8 @@ pub(super) struct Ledger {
     pub(super) handed_back: usize,
     /// How many settlements are refused from now on.
     pub(super) refuse: usize,
+    /// How many settlements come too late from now on.
+    pub(super) lose: usize,
     /// What the next reads and subscriptions fail with, last first.
     pub(super) failures: Vec<SubscribeErrorKind>,
     pub(super) subscribed: bool,
@@ -153,6 +155,10 @@ impl Settler for Ticket {
             if ledger.refuse > 0 {
                 ledger.refuse -= 1;
                 return Err(SettleErrorKind::Unavailable.into());
+            }
+            if ledger.lose > 0 {
+                ledger.lose -= 1;
+                return Err(SettleErrorKind::Lost.into());
             }
             let entry = ledger.entries.get_mut(&self.sequence).filter(|entry| entry.out);
             let entry = entry.expect("a delivery is settled once");

@@ -48,6 +48,8 @@ pub(super) struct ScriptedSink {
 #[derive(Default)]
 pub(super) struct Log {
     pub(super) batches: Vec<Vec<EventId>>,
+    /// When each batch came.
+    pub(super) moments: Vec<Instant>,
     pub(super) objects_under_way: Vec<String>,
     pub(super) overlapped: bool,
     pub(super) under_way: usize,
@@ -74,6 +76,7 @@ impl Sink for ScriptedSink {
         {
             let mut log = self.log.lock().unwrap();
             log.batches.push(batch.iter().map(|item| item.event.id).collect());
+            log.moments.push(Instant::now());
             log.under_way += 1;
             log.under_way_max = log.under_way_max.max(log.under_way);
             for item in batch {

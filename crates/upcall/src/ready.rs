@@ -1,0 +1,55 @@
+//! What `/ready` tells about consumers.
+
+use upcall_consumer::{State, Stats};
+use upcall_gateway::{Health, ReadyCheck};
+
+/// What `/ready` tells about a consumer.
+///
+/// Where callbacks are taken, too, it is a remark only: a gateway whose consumer is in trouble keeps events for it, and
+/// is not to be taken out of a load balancer. A process that does nothing but consume is not ready while it gets no
+/// events off its bus. A target that is away is a remark in either case: no restart would bring it back.
+pub(crate) fn of_consumer(name: &str, stats: Stats, only_consumes: bool) -> ReadyCheck {
+    ReadyCheck::new(format!("consumer {name}"), move || {
+        let (state, fault) = stats.condition();
+        judge(state, fault, only_consumes)
+    })
+}
+
+fn judge(state: State, fault: Option<String>, only_consumes: bool) -> Health {
+    let because = |what: &str| match &fault {
+        Some(fault) => format!("{what}: {fault}"),
+        None => what.to_owned(),
+    };
+    let of_bus = if only_consumes { Health::Unready } else { Health::Remark };
+    match state {
+        State::Ready => Health::Fine,
+        State::TargetDown => Health::Remark(because("its target is out of order, and events wait for it")),
+        State::Starting => of_bus(because("it has not begun to read events yet")),
+        State::BusDown => of_bus(because("the bus is out of order for it")),
+        State::Draining => of_bus(because("it is shutting down")),
+        State::Stopped => of_bus(because("it has stopped, and events wait for the next start")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_stays_ready_whatever_its_consumers_do() {
+        for state in [State::Starting, State::TargetDown, State::BusDown, State::Draining, State::Stopped] {
+            let health = judge(state, Some("for this reason".to_owned()), false);
+            assert!(matches!(&health, Health::Remark(why) if why.ends_with(": for this reason")), "{health:?}");
+        }
+        assert_eq!(judge(State::Ready, None, false), Health::Fine);
+    }
+
+    #[test]
+    fn whoever_only_consumes_is_ready_while_it_gets_events() {
+        for state in [State::Starting, State::BusDown, State::Stopped] {
+            assert!(matches!(judge(state, None, true), Health::Unready(_)), "{state:?}");
+        }
+        assert_eq!(judge(State::Ready, None, true), Health::Fine);
+        assert!(matches!(judge(State::TargetDown, None, true), Health::Remark(_)));
+    }
+}
