@@ -16,8 +16,9 @@ pub enum Format {
     Json,
 }
 
-/// What is logged unless the configuration says otherwise.
-pub const DEFAULT_FILTER: &str = "info";
+/// What is logged unless the configuration says otherwise. The NATS client says of its connections what the bus says, too,
+/// in more words, and at each attempt.
+pub const DEFAULT_FILTER: &str = "info,async_nats=error,async_nats::connector=off";
 
 /// Checks a filter such as `info` or `info,upcall_gateway=debug`.
 ///
