@@ -5,10 +5,11 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection};
 use tempfile::TempDir;
-use upcall_consumer::{Item, Sink, Verdict};
-use upcall_event::{BucketSource, Event, EventId, Image, Origin, Proof, Subject, UploadCompleted};
+use upcall_consumer::{Sink, Verdict, conformance};
+use upcall_event::{Image, Proof};
 
 use crate::{Options, SqlSink, TableName};
+pub(super) use upcall_consumer::conformance::{Published, deliver};
 
 /// A database file of its own, with a connection beside the sink's.
 pub(super) struct Database {
@@ -64,47 +65,15 @@ impl Database {
     }
 }
 
-/// An event and its place on the bus.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Published {
-    pub(super) event: Event,
-    pub(super) sequence: u64,
-}
-
 /// An upload of an object: the number makes the event's id and its place on the bus.
 pub(super) fn upload(number: u64, object: &str, time_us: i64) -> Published {
-    let data = UploadCompleted {
-        bucket: "examplebucket".into(),
-        object: object.into(),
-        etag: Some(format!("ETAG{number}")),
-        size: Some(1024),
-        mime_type: Some("image/jpeg".into()),
-        crc64: Some("17834398232350201234".into()),
-        content_md5: None,
-        image: Some(Image { width: Some(200), height: None, format: Some("jpg".into()) }),
-        operation: Some("PutObject".into()),
-        request_id: Some(number.to_string()),
-        client_ip: Some("203.0.113.7".into()),
-        vpc_id: None,
-        vars: [("user".to_owned(), "42".to_owned())].into(),
-        extra: [("anything".to_owned(), 1.into())].into(),
-        route: "avatars".into(),
-        bucket_from: BucketSource::Body,
-        proof: vec![Proof::Signature, Proof::Grant],
-        origin: Origin::Callback,
-    };
-    let id = EventId::from_request("examplebucket", object, &number.to_string());
-    let time = jiff::Timestamp::from_microsecond(1_767_225_600_000_000 + time_us).unwrap();
-    Published { event: Event { id, time, data }, sequence: number }
-}
-
-pub(super) async fn deliver(sink: &SqlSink, batch: &[Published]) -> Vec<Verdict> {
-    let subject: Subject = "upcall.uploads.examplebucket.PutObject".parse().unwrap();
-    let items: Vec<Item<'_>> = batch
-        .iter()
-        .map(|Published { event, sequence }| Item { subject: &subject, event, attempt: 1, sequence: *sequence })
-        .collect();
-    sink.deliver(&items).await
+    let mut published = conformance::upload_of(number, object);
+    published.event.time = jiff::Timestamp::from_microsecond(1_767_225_600_000_000 + time_us).unwrap();
+    let data = &mut published.event.data;
+    data.image = data.image.take().map(|image| Image { height: None, ..image });
+    data.route = "avatars".into();
+    data.proof.push(Proof::Grant);
+    published
 }
 
 /// Delivers a batch all of which has to go well.
