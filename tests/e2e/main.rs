@@ -13,5 +13,6 @@ mod full_disk;
 mod kill;
 mod operate;
 mod serve;
+mod start;
 mod vectors;
 mod webhook;
