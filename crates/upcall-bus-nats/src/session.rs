@@ -220,16 +220,7 @@ impl Session {
 
     /// Tells the server that all of it is being worked on.
     async fn extend(&self) {
-        let keys: Vec<Key> = self.lock().held.keys().copied().collect();
-        let mut replies = Vec::with_capacity(keys.len());
-        for key in keys {
-            // Else an event in the place of a lost one would never be delivered again.
-            match self.stands(key).await {
-                Ok(true) => replies.extend(self.lock().held.get(&key).map(|held| held.reply.clone())),
-                Ok(false) => {}
-                Err(_) => break,
-            }
-        }
+        let replies: Vec<Reply> = self.lock().held.values().map(|held| held.reply.clone()).collect();
         if self.bus.is_connected() {
             tell(self.client(), replies, AckKind::Progress).await;
         }
