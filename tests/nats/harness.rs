@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
 use async_trait::async_trait;
 use tokio::runtime::Runtime;
 use upcall_bus::conformance::Harness;
@@ -44,6 +46,19 @@ impl NatsHarness {
         while let Err(error) = bus.provision(&[]).await {
             assert!(!patience.has_passed(), "the streams can't be made: {error:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // Nor has each server heard yet that the stream takes these subjects: it says then that nobody listens. One that
+        // has, refuses what is meant for another stream.
+        let context = async_nats::jetstream::new(bus.client().clone());
+        loop {
+            let probe = PublishMessage::build().expected_stream("ANOTHER");
+            let sent = context.send_publish("a.probe", probe).await.expect("it is sent");
+            match sent.await {
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
+                _ => break,
+            }
+            assert!(!patience.has_passed(), "nobody takes events");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Self { options, bus, runtime: Some(runtime), _servers: servers }
     }
