@@ -8,7 +8,7 @@ mod past;
 mod redelivery;
 
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
-use async_nats::jetstream::stream::{DeleteMessageErrorKind, Info, RawMessageError, RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{DeleteMessageErrorKind, Info, Stream};
 use async_nats::jetstream::{ErrorCode, message::StreamMessage};
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -19,6 +19,7 @@ use upcall_bus::{
 use upcall_event::SubjectFilter;
 
 use crate::NatsBus;
+use crate::stored::{Which, is_missing, stored};
 
 #[async_trait]
 impl Archive for NatsBus {
@@ -119,11 +120,12 @@ impl NatsBus {
     }
 
     /// A handle of a stream, without asking the server.
-    async fn reach(&self, name: impl AsRef<str>) -> Result<Stream<()>, Source> {
+    pub(crate) async fn reach(&self, name: impl AsRef<str>) -> Result<Stream<()>, Source> {
         Ok(self.shared.context.get_stream_no_info(name).await?)
     }
 
-    async fn uploads_info(&self) -> Result<Info, Source> {
+    /// What the server knows of the stream of uploads.
+    pub(crate) async fn uploads_info(&self) -> Result<Info, Source> {
         let name = self.names().uploads();
         let info = self.stream_info(name).await.map_err(|error| error.source)?;
         Ok(info.ok_or_else(|| missing(name))?)
@@ -207,43 +209,7 @@ async fn delete(bus: &NatsBus, name: &str, number: u64) -> Result<bool, Source> 
     }
 }
 
-/// Which message of a stream.
-enum Which<'s> {
-    /// The one of this sequence.
-    At(u64),
-    /// The first at or after this sequence.
-    From(u64),
-    /// The last that this filter selects.
-    Last(&'s str),
-}
-
 /// Reads a message from the stream's leader; `None` if there is no such one.
 async fn read(stream: &Stream<()>, name: &str, which: Which<'_>) -> Result<Option<StreamMessage>, Source> {
-    request(stream, which).await.map_err(|error| if is_missing(&error) { missing(name).into() } else { error.into() })
-}
-
-/// The same, where there may be no such stream any more.
-async fn read_if_there(stream: &Stream<()>, which: Which<'_>) -> Result<Option<StreamMessage>, Source> {
-    match request(stream, which).await {
-        Err(error) if is_missing(&error) => Ok(None),
-        read => Ok(read?),
-    }
-}
-
-fn is_missing(error: &RawMessageError) -> bool {
-    matches!(error.kind(), RawMessageErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
-}
-
-async fn request(stream: &Stream<()>, which: Which<'_>) -> Result<Option<StreamMessage>, RawMessageError> {
-    let builder = stream.raw_message_builder();
-    let request = match which {
-        Which::At(sequence) => builder.sequence(sequence),
-        Which::From(sequence) => builder.sequence(sequence).next_by_subject(">"),
-        Which::Last(filter) => builder.last_by_subject(filter),
-    };
-    match request.send().await {
-        Ok(message) => Ok(Some(message)),
-        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    stored(stream, which).await.map_err(|error| if is_missing(&error) { missing(name).into() } else { error.into() })
 }

@@ -3,7 +3,6 @@
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::jetstream::{ErrorCode, Message};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,13 +10,13 @@ use tokio::time::timeout;
 use tracing::warn;
 use upcall_bus::Source;
 
-use crate::connection::{REQUEST_TIME, text};
+use crate::connection::REQUEST_TIME;
 use crate::names::{dead_subject, header};
+use crate::outbox::message_id;
 use crate::publish::{code, event_headers};
 use crate::session::{Arrived, Key, Lane, Session};
+use crate::stored::{Which, stored};
 
-/// The header with the id by which a stream recognises a message.
-const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// What a dead letter has to have, whatever its event has.
 const OURS: [&str; 8] = [
     header::CONSUMER,
@@ -79,8 +78,7 @@ pub(crate) async fn publish_unreadable(
 
 /// The same death is one dead letter, also if the process dies before the event is settled.
 fn death(session: &Session, (lane, sequence, _): Key) -> String {
-    let lane = if lane == Lane::Again { "again" } else { "uploads" };
-    format!("{}:{lane}:{sequence}", session.name)
+    format!("{}:{}:{sequence}", session.name, lane.as_str())
 }
 
 struct Letter<'s> {
@@ -138,12 +136,8 @@ impl Letter<'_> {
 
     async fn is_there(&self, sequence: u64, id: &str) -> Result<bool, Source> {
         let bus = &self.session.bus;
-        let stream = bus.shared.context.get_stream_no_info(bus.names().dead()).await?;
-        match stream.raw_message_builder().sequence(sequence).send().await {
-            Ok(letter) => Ok(text(&letter.headers, MESSAGE_ID) == Some(id)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        let letter = stored(&bus.reach(bus.names().dead()).await?, Which::At(sequence)).await?;
+        Ok(letter.is_some_and(|letter| message_id(&letter.headers) == Some(id)))
     }
 }
 

@@ -17,7 +17,7 @@ use monitor::Monitored;
 
 use crate::NatsBus;
 
-/// How long a connection is waited for before the looking is given up, unless somebody says otherwise.
+/// How long a connection is waited for before the looking is given up.
 const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
 /// What an examination goes by.
@@ -31,21 +31,18 @@ pub struct Questions {
     pub journal_hold: Option<Duration>,
     /// How old a consumer's oldest unsettled event may be before the consumer counts as behind.
     pub behind: Duration,
-    /// How long a connection is waited for.
-    pub wait: Duration,
     /// The clock that the server's is compared with.
     pub clock: fn() -> Timestamp,
 }
 
 impl Default for Questions {
-    /// No consumers, no monitoring port, no journal, ten minutes, ten seconds for a connection, this machine's clock.
+    /// No consumers, no monitoring port, no journal, ten minutes, this machine's clock.
     fn default() -> Self {
         Self {
             consumers: Vec::new(),
             monitor: None,
             journal_hold: None,
             behind: Duration::from_secs(600),
-            wait: CONNECTION_TIME,
             clock: Timestamp::now,
         }
     }
@@ -57,7 +54,7 @@ impl NatsBus {
     /// # Errors
     /// If the server can't be reached in time, does not let us in, or does not answer.
     pub async fn examine(&self, questions: &Questions) -> Result<Vec<Finding>, ArchiveError> {
-        self.connected(questions.wait).await?;
+        self.connected_within(CONNECTION_TIME).await.map_err(ArchiveError::new)?;
         match self.look_at_all(questions).await {
             Ok(found) => Ok(found),
             // Where something is not permitted, the server says so beside, and does not answer.
@@ -80,9 +77,5 @@ impl NatsBus {
         }
         found.sort_by_key(|finding| std::cmp::Reverse(finding.kind.severity));
         Ok(found)
-    }
-
-    async fn connected(&self, wait: Duration) -> Result<(), ArchiveError> {
-        self.connected_within(wait).await.map_err(ArchiveError::new)
     }
 }

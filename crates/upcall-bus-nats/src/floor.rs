@@ -7,10 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{self, Consumer, DeliverPolicy, pull};
-use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
+use async_nats::jetstream::stream::Info;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -19,6 +17,7 @@ use upcall_bus::{ConsumerSpec, Source, error_chain};
 
 use crate::NatsBus;
 use crate::connection::REQUEST_TIME;
+use crate::stored::{Which, stored_if_there};
 
 /// How often a record is written again that has not changed: the bucket forgets what is older than 30 days.
 const WRITE_AGAIN: Duration = Duration::from_hours(24);
@@ -47,8 +46,7 @@ impl NatsBus {
         if stream != self.names().uploads() {
             return self.create(stream, &name, config).await;
         }
-        let info = self.stream_info(stream).await.map_err(|error| error.source)?;
-        let info = info.ok_or_else(|| format!("the server has no stream {stream}"))?;
+        let info = self.uploads_info().await?;
         if let Some(floor) = self.floor(&name).await? {
             config.deliver_policy = floor.goes_on(created(&info)?, info.state.last_sequence);
             info!(consumer = name, from = ?config.deliver_policy, "the consumer was lost, and is made again");
@@ -87,8 +85,7 @@ impl NatsBus {
         if stream != self.names().uploads() {
             return Ok(());
         }
-        let info = self.stream_info(stream).await.map_err(|error| error.source)?;
-        let info = info.ok_or_else(|| format!("the server has no stream {stream}"))?;
+        let info = self.uploads_info().await?;
         self.write_floor(&consumer.name, Floor::new(&info, consumer)?).await
     }
 
@@ -103,20 +100,13 @@ impl NatsBus {
 
     /// How far a consumer of this name was; `None` if there was none.
     async fn floor(&self, consumer: &str) -> Result<Option<Floor>, Source> {
-        let bucket = format!("KV_{}", self.names().attempts());
-        let stream = self.shared.context.get_stream_no_info(bucket).await?;
-        // Asked of the leader: another replica may not have heard of the last one yet.
-        match timeout(REQUEST_TIME, stream.get_last_raw_message_by_subject(&self.floor_subject(consumer))).await? {
+        let bucket = self.reach(self.names().bucket()).await?;
+        let subject = self.floor_subject(consumer);
+        match timeout(REQUEST_TIME, stored_if_there(&bucket, Which::Last(&subject))).await?? {
             // What is none an operator has deleted, so that the consumer begins anew.
-            Ok(message) => Ok(serde_json::from_slice(&message.payload).ok()),
-            Err(error) => match error.kind() {
-                // The bucket may have been lost with the stream.
-                LastRawMessageErrorKind::NoMessageFound => Ok(self.shared.floors.of(consumer)),
-                LastRawMessageErrorKind::JetStream(kind) if kind.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                    Ok(self.shared.floors.of(consumer))
-                }
-                _ => Err(error.into()),
-            },
+            Some(message) => Ok(serde_json::from_slice(&message.payload).ok()),
+            // The bucket may have been lost with the stream.
+            None => Ok(self.shared.floors.of(consumer)),
         }
     }
 
@@ -124,11 +114,7 @@ impl NatsBus {
         let value = serde_json::to_vec(&floor)?;
         // First here: while the bucket is away, this process goes by it.
         self.shared.floors.note(consumer, floor.clone(), None);
-        let publish = async {
-            let context = &self.shared.context;
-            context.publish_with_headers(self.floor_subject(consumer), HeaderMap::new(), value.into()).await?.await
-        };
-        timeout(REQUEST_TIME, publish).await??;
+        self.write_down(self.floor_subject(consumer), value).await?;
         self.shared.floors.note(consumer, floor, Some(Instant::now()));
         Ok(())
     }

@@ -31,6 +31,7 @@ mod quarantine;
 mod service;
 mod session;
 mod settle;
+mod stored;
 mod subscription;
 
 pub use connecting::ConnectError;

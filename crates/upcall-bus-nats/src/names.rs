@@ -75,6 +75,11 @@ impl Names {
     pub fn attempts(&self) -> String {
         format!("{}_attempts", self.stream)
     }
+
+    /// The stream under that bucket.
+    pub(crate) fn bucket(&self) -> String {
+        format!("KV_{}", self.attempts())
+    }
 }
 
 /// The subject of a consumer's dead letters.

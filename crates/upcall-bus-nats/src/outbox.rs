@@ -9,7 +9,6 @@ use async_nats::jetstream::context::{PublishError as NatsError, PublishErrorKind
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::{HeaderMap, Message, PublishErrorKind as ClientKind, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -26,6 +25,7 @@ use crate::archive::missing;
 use crate::connection::{REQUEST_TIME, text};
 use crate::off::Off;
 use crate::publish::{event_headers, publish_error};
+use crate::stored::{Which, stored_if_there};
 
 /// Publications to the stream of uploads, one after another on one connection, whose acknowledgements come later.
 ///
@@ -233,24 +233,12 @@ impl NatsBus {
 
     /// `None` also where there is no such stream.
     async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<StreamMessage>, Source> {
-        let ask = async {
-            let stream = self.shared.context.get_stream_no_info(stream).await?;
-            match stream.get_raw_message(sequence).await {
-                Ok(message) => Ok(Some(message)),
-                Err(error) => match error.kind() {
-                    RawMessageErrorKind::NoMessageFound => Ok(None),
-                    RawMessageErrorKind::JetStream(kind) if kind.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                        Ok(None)
-                    }
-                    _ => Err(Source::from(error)),
-                },
-            }
-        };
+        let ask = async { Ok(stored_if_there(&self.reach(stream).await?, Which::At(sequence)).await?) };
         timeout(REQUEST_TIME, ask).await?
     }
 }
 
-fn message_id(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn message_id(headers: &HeaderMap) -> Option<&str> {
     text(headers, async_nats::header::NATS_MESSAGE_ID.as_ref())
 }
 

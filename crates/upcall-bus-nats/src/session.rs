@@ -28,6 +28,16 @@ pub(crate) enum Lane {
     Again,
 }
 
+impl Lane {
+    /// Its name in what is written down about its events.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Uploads => "uploads",
+            Self::Again => "again",
+        }
+    }
+}
+
 /// A delivery's name in its session: its lane, its sequence there, and when the stream stored it (nanoseconds since
 /// 1970). A stream that lost its end in a power failure gives the same sequences to other events.
 pub(crate) type Key = (Lane, u64, i128);

@@ -13,9 +13,10 @@ use tokio::time::sleep;
 use upcall_bus::{ConsumerName, Source, StoredEvent};
 use upcall_event::{SUBJECT_BYTES_MAX, escape_token};
 
+use super::read;
 use super::redelivery::{CONFLICT_WAIT, Redelivery, TRIES};
-use super::{Which, read};
 use crate::NatsBus;
+use crate::stored::Which;
 
 /// How many sequences share a key.
 const SPAN: u64 = MARKS as u64;
@@ -107,7 +108,7 @@ struct Given {
 
 impl Given {
     async fn load(bus: &NatsBus, key: &str) -> Result<Self, Source> {
-        let name = format!("KV_{}", bus.names().attempts());
+        let name = bus.names().bucket();
         let message = read(&bus.reach(&name).await?, &name, Which::Last(key)).await?;
         let (bytes, revision) = message.map_or((Vec::new(), 0), |found| (found.payload.to_vec(), found.sequence));
         let (written, _) = bytes.as_chunks::<4>();

@@ -5,11 +5,12 @@ use jiff::Timestamp;
 use upcall_bus::{DeadLetter, Letter, Source, StoredEvent, UnreadableLetter, error_chain};
 
 use super::redelivery::Redelivery;
-use super::{Which, at, delete, read_if_there, scan};
+use super::{at, delete, scan};
 use crate::NatsBus;
 use crate::connection::text;
 use crate::names::{DEAD_PREFIX, header};
 use crate::publish::read_event;
+use crate::stored::{Which, stored_if_there};
 
 /// Reads up to `max` letters after a number.
 pub(super) async fn after(bus: &NatsBus, after: u64, max: usize) -> Result<Vec<Letter>, Source> {
@@ -77,7 +78,7 @@ async fn original(bus: &NatsBus, message: &StreamMessage) -> Result<Result<Strea
     if sequence == 0 {
         return Ok(Err(format!("it refers to an event, and does not say which ({})", header::SEQUENCE)));
     }
-    let original = read_if_there(&bus.reach(name).await?, Which::At(sequence)).await?;
+    let original = stored_if_there(&bus.reach(name).await?, Which::At(sequence)).await?;
     Ok(match original {
         // A stream that was made anew has another event there.
         Some(original) if text(&original.headers, EVENT_ID) == text(&message.headers, EVENT_ID) => Ok(original),

@@ -26,7 +26,7 @@ impl NatsBus {
                 continue;
             };
             // What the bucket counts can be counted again.
-            if wanted.name != format!("KV_{}", names.attempts()) {
+            if wanted.name != names.bucket() {
                 examine_stream(&wanted, &info, found);
             }
             self.examine_replicas(&info, found);

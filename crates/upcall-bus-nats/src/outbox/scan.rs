@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::stream::{ConsumerCreateStrictErrorKind, LastRawMessageErrorKind};
+use async_nats::jetstream::stream::ConsumerCreateStrictErrorKind;
 use futures_util::StreamExt;
 use tokio::time::{sleep, timeout};
 use upcall_bus::{ArchiveError, Source};
@@ -13,6 +13,7 @@ use super::message_id;
 use crate::NatsBus;
 use crate::connection::REQUEST_TIME;
 use crate::names::RELAY_READER;
+use crate::stored::{Which, stored};
 
 /// How many messages the server may send ahead: headers only, a few hundred bytes each.
 const AHEAD: usize = 8_192;
@@ -49,12 +50,8 @@ impl NatsBus {
 
     /// The newest message that is there: the reader may be on a server that is behind.
     async fn newest(&self) -> Result<u64, Source> {
-        let stream = self.shared.context.get_stream_no_info(self.names().uploads()).await?;
-        match stream.get_last_raw_message_by_subject(">").await {
-            Ok(message) => Ok(message.sequence),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(0),
-            Err(error) => Err(error.into()),
-        }
+        let newest = stored(&self.reach(self.names().uploads()).await?, Which::Last(">")).await?;
+        Ok(newest.map_or(0, |message| message.sequence))
     }
 
     async fn reader(&self, after: u64) -> Result<pull::Stream, Source> {
