@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::clock;
 
@@ -28,12 +28,8 @@ impl Overdue {
             })
             .optional()?;
         let Some((sequence, stored_at_ms)) = oldest else { return Ok(None) };
-        let mut statement = db.prepare(
-            "SELECT name FROM consumer WHERE floor < ?1 UNION SELECT consumer FROM retry WHERE sequence = ?1
-             ORDER BY 1 LIMIT ?2",
-        )?;
-        let consumers = statement.query_map(params![sequence, NAMED_MAX], |row| row.get(0))?;
-        let consumers: Vec<String> = consumers.collect::<Result<_, _>>()?;
+        let mut consumers = unsettled_by(db, sequence)?;
+        consumers.truncate(NAMED_MAX);
         Ok((!consumers.is_empty()).then_some(Self { consumers, stored_at_ms }))
     }
 
@@ -42,6 +38,13 @@ impl Overdue {
     pub fn age(&self) -> Duration {
         clock::since(self.stored_at_ms)
     }
+}
+
+/// The consumers, by name, that may not have settled everything up to here.
+pub(crate) fn unsettled_by(db: &Connection, up_to: u64) -> rusqlite::Result<Vec<String>> {
+    let sql = "SELECT name FROM consumer WHERE floor < ?1 UNION SELECT consumer FROM retry WHERE sequence <= ?1
+               ORDER BY 1";
+    db.prepare(sql)?.query_map([up_to], |row| row.get(0))?.collect()
 }
 
 impl fmt::Display for Overdue {

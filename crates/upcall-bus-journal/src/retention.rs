@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use upcall_event::EventId;
 
 use crate::index::{Index, Key};
-use crate::overdue::Overdue;
+use crate::overdue::{Overdue, unsettled_by};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::statements::{Statements, Sync};
@@ -74,6 +74,7 @@ impl Schedule {
         }
         self.has_more = false;
         self.next = now + self.every;
+        let mut overdue = None;
         if let Some(past) = self.past(statements.db, retention)? {
             let events = past.events(statements.db, retention)?;
             if let Some(last) = events.last().map(|event| event.sequence) {
@@ -89,12 +90,11 @@ impl Schedule {
             if self.has_more {
                 return Ok(());
             }
+            // What could go is gone.
+            if self.past(statements.db, retention)?.is_some() {
+                overdue = Overdue::find(statements.db)?;
+            }
         }
-        // What could go is gone.
-        let overdue = match self.past(statements.db, retention)? {
-            Some(_) => Overdue::find(statements.db)?,
-            None => None,
-        };
         self.tell(overdue, shared);
         Ok(())
     }
@@ -139,7 +139,7 @@ impl Schedule {
         last: u64,
         retention: &Retention,
     ) -> rusqlite::Result<()> {
-        let losers = if retention.drop_unsettled { losers(statements.db, last)? } else { Vec::new() };
+        let losers = if retention.drop_unsettled { unsettled_by(statements.db, last)? } else { Vec::new() };
         // Nothing is lost if a power cut undoes it.
         statements
             .transaction(Sync::Lazy, |statements| remove(statements.db, events, last, retention.drop_unsettled))?;
@@ -210,12 +210,6 @@ fn beside_events(db: &Connection) -> rusqlite::Result<u64> {
         bytes += pages.query_row([name], |row| row.get::<_, u64>(0)).optional()?.unwrap_or(0);
     }
     Ok(bytes)
-}
-
-/// The consumers that lose something they may not have settled, where everything up to here is dropped.
-fn losers(db: &Connection, last: u64) -> rusqlite::Result<Vec<String>> {
-    let sql = "SELECT name FROM consumer WHERE floor < ?1 UNION SELECT consumer FROM retry WHERE sequence <= ?1";
-    db.prepare(sql)?.query_map([last], |row| row.get(0))?.collect()
 }
 
 fn remove(db: &Connection, events: &[Removed], last: u64, drop_unsettled: bool) -> rusqlite::Result<()> {
