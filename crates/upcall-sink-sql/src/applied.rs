@@ -54,15 +54,6 @@ impl Keys {
     }
 }
 
-impl Fresh {
-    pub(crate) fn has(&self, key: &Key) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(keys) => keys.contains(key),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use upcall_consumer::conformance::upload;

@@ -148,8 +148,8 @@ impl Store {
     async fn write(&self, session: &mut dyn Session, batch: Batch<'_>, keys: &[Key]) -> Result<(), sqlx::Error> {
         let Batch { rows, latest } = match session.record(keys, Timestamp::now().as_second()).await? {
             Fresh::All => batch,
-            fresh @ Fresh::Only(_) => {
-                let rows = batch.rows.into_iter().filter(|row| fresh.has(&row.applied())).collect();
+            Fresh::Only(fresh) => {
+                let rows = batch.rows.into_iter().filter(|row| fresh.contains(&row.applied())).collect();
                 Batch::new(rows, self.is_table)
             }
         };
