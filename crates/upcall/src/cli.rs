@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use upcall_bus::error_chain;
 
 use crate::command::{check, dead, dev, doctor, provision, quarantine, replay, serve, sign, tail};
-use crate::terminal::printable_lines;
+use crate::terminal::complain;
 
 /// Turns OSS upload callbacks into events that applications can trust.
 ///
@@ -57,7 +56,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
+        complain(&error);
         ExitCode::FAILURE
     })
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
+use upcall_bus::error_chain;
+
 /// Whether somebody can be asked.
 pub(crate) fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
@@ -16,6 +18,11 @@ pub(crate) fn asked(question: &str) -> anyhow::Result<bool> {
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
+}
+
+/// Says on standard error why a command has failed.
+pub(crate) fn complain(error: &anyhow::Error) {
+    eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
 }
 
 /// Makes text of strangers fit for a line of a terminal: control characters, which could move the cursor or change

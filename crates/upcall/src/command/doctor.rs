@@ -18,7 +18,7 @@ use upcall_bus_nats::examine::{Finding, Questions};
 
 use crate::config::{Ack, Config, Nats};
 use crate::runtime;
-use crate::terminal::{printable_json, printable_lines};
+use crate::terminal::{complain, printable_json};
 use report::{Part, Report};
 
 /// Say in plain words what would lose events, and what to do about it
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let report = match examine(arguments) {
         Ok(report) => report,
         Err(error) => {
-            eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
+            complain(&error);
             return Ok(ExitCode::from(COULD_NOT_LOOK));
         }
     };

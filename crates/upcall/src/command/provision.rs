@@ -12,7 +12,7 @@ use upcall_bus_nats::{Difference, NatsBus, Severity};
 use super::operated;
 use crate::config::Config;
 use crate::runtime;
-use crate::terminal::{printable, printable_lines};
+use crate::terminal::{complain, printable};
 use crate::words::plural;
 
 /// Make the streams and consumers on NATS, or compare them with the configuration
@@ -49,7 +49,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let outcome = runtime::block_on(provision(arguments));
     Ok(outcome.unwrap_or_else(|error| {
-        eprintln!("upcall: {}", printable_lines(&error_chain(error.as_ref())));
+        complain(&error);
         ExitCode::from(NOT_ASKED)
     }))
 }
