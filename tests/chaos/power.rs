@@ -1,11 +1,11 @@
 //! A power failure of every NATS server at once: what they had not synced is gone, and the journal has it.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use upcall_tests::chaos::{Ack, Evidence, Fleet, Load, Oracle, Setup, judge, stored};
+use upcall_tests::disk::copy_folder;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::http::wait_until;
 use upcall_tests::nats;
@@ -86,7 +86,3 @@ fn survives_a_power_failure(servers: usize, also_survives: impl Fn(&Path, &Path)
 }
 
 const RESENT: &str = "upcall_relay_resent_events_total";
-
-fn copy_folder(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
-}

@@ -13,6 +13,8 @@ use upcall_event::{Event, EventId, SubjectFilter};
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsServer, is_missing};
 
+use crate::harness::{connect, in_time};
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_event_of_ours_is_passed_over() {
     let Some((_server, bus)) = provisioned("foreign messages").await else { return };
@@ -156,9 +158,7 @@ async fn provisioned(what: &str) -> Option<(NatsServer, NatsBus)> {
 }
 
 async fn connected(server: &NatsServer) -> NatsBus {
-    let bus = NatsBus::connect(Options::new(server.url())).await.unwrap();
-    in_time(bus.link().wait_for(|link| link.connected)).await.unwrap();
-    bus
+    connect(Options::new(server.url())).await.0
 }
 
 fn spec() -> ConsumerSpec {
@@ -198,8 +198,4 @@ async fn given(context: &async_nats::jetstream::Context, bus: &NatsBus) -> usize
     let stream = in_time(context.get_stream(bus.names().redelivery())).await.unwrap();
     let mut counts = in_time(stream.info_builder().subjects("upcall.redelivery.c").fetch()).await.unwrap();
     in_time(counts.try_next()).await.unwrap().map_or(0, |(_, count)| count)
-}
-
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("an answer in time")
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use nkeys::KeyPair;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use upcall_bus_nats::{Auth, ConnectError, NatsBus, Options, Tls};
+use upcall_tests::authority::Authority;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsOptions, NatsServer};
 
@@ -153,33 +154,26 @@ async fn a_credentials_file_lets_in() {
 }
 
 /// An authority with certificates for a server on this machine and for a client, as PEM files.
-struct Authority {
-    folder: tempfile::TempDir,
-}
+struct Certified(Authority);
 
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
-        write("ca.pem", ca.pem());
+impl Certified {
+    fn by(name: &str) -> Self {
+        let authority = Authority::new(name);
+        let write = |name: &str, text: String| std::fs::write(authority.file(name), text).unwrap();
         for (name, purpose) in
             [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
         {
-            let key = rcgen::KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
             params.extended_key_usages = vec![purpose];
-            write(&format!("{name}.pem"), params.signed_by(&key, &ca).unwrap().pem());
-            write(&format!("{name}-key.pem"), key.serialize_pem());
+            let (certificate, key) = authority.certify(&params);
+            write(&format!("{name}.pem"), certificate);
+            write(&format!("{name}-key.pem"), key);
         }
-        Self { folder }
+        Self(authority)
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.0.file(name)
     }
 
     /// A server that encrypts; with `verify` it asks for a certificate of the client's.
@@ -199,14 +193,14 @@ async fn an_encrypted_server_is_believed_by_its_authority() {
     if nats::is_missing("TLS") {
         return;
     }
-    let authority = Authority::new("ours");
+    let authority = Certified::by("ours");
     let server = authority.server(false);
     let ca = Some(authority.file("ca.pem"));
     let trusting = Tls { required: true, ca: ca.clone(), identity: None };
     gets_in(Options { tls: trusting.clone(), ..Options::new(server.url()) }).await;
     gets_in(Options { tls: Tls { ca, ..Tls::default() }, ..Options::new(server.url().replace("nats://", "tls://")) })
         .await;
-    let another = Authority::new("another");
+    let another = Certified::by("another");
     let other = Tls { ca: Some(another.file("ca.pem")), ..trusting };
     is_kept_out(Options { tls: other, ..Options::new(server.url()) }, "of an authority that is not trusted").await;
     let none = Tls { ca: Some(another.file("none.pem")), ..Tls::default() };
@@ -221,7 +215,7 @@ async fn a_server_that_asks_for_our_certificate_gets_it() {
     if nats::is_missing("mutual TLS") {
         return;
     }
-    let authority = Authority::new("ours");
+    let authority = Certified::by("ours");
     let server = authority.server(true);
     let tls = Tls {
         required: true,

@@ -5,33 +5,17 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use upcall_bus::conformance::message;
-use upcall_bus::{Archive, Bus, ConsumerSpec, Deadline, Delivery, Publisher, Start, Subscription};
+use upcall_bus::{Archive, Deadline, Publisher};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsServer};
 
-use crate::harness::{connect, in_time};
+use crate::harness::{connect, in_time, next_one, subscribed};
 
 async fn provisioned(server: &NatsServer) -> (NatsBus, Context) {
     let (bus, context) = connect(Options::new(server.url())).await;
     in_time(bus.provision(&[])).await.unwrap();
     (bus, context)
-}
-
-async fn subscribed(bus: &NatsBus) -> Box<dyn Subscription> {
-    let spec = ConsumerSpec { name: "c".parse().unwrap(), filter: ">".parse().unwrap(), start: Start::Oldest };
-    in_time(bus.subscribe(&spec)).await.unwrap()
-}
-
-/// The next delivery. A consumer that is gone is opened anew.
-async fn next(subscription: &mut dyn Subscription) -> Delivery {
-    let patience = Deadline::after(PATIENCE);
-    loop {
-        match in_time(subscription.next(1)).await {
-            Ok(mut deliveries) => return deliveries.remove(0),
-            Err(error) => assert!(!patience.has_passed(), "{error:?}"),
-        }
-    }
 }
 
 async fn send(context: &Context, headers: &[(&str, &str)], payload: Vec<u8>) {
@@ -74,7 +58,7 @@ async fn what_can_t_be_read_is_a_dead_letter_with_all_that_it_was() {
 
     let mut subscription = subscribed(&bus).await;
     for sequence in [2, 5] {
-        let delivery = next(&mut *subscription).await;
+        let delivery = next_one(&mut *subscription).await;
         assert_eq!(delivery.sequence(), sequence, "those behind do not wait");
         delivery.ack().await.unwrap();
     }
@@ -96,7 +80,7 @@ async fn what_can_t_be_read_is_a_dead_letter_with_all_that_it_was() {
     drop(subscription);
     let mut subscription = subscribed(&bus).await;
     bus.publish(message(6), Deadline::after(PATIENCE)).await.unwrap();
-    assert_eq!(next(&mut *subscription).await.sequence(), 6);
+    assert_eq!(next_one(&mut *subscription).await.sequence(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +96,7 @@ async fn what_can_t_be_a_dead_letter_yet_holds_nobody_up_and_is_one_later() {
     send(&context, &[], b"no event".into()).await;
     bus.publish(message(2), Deadline::after(PATIENCE)).await.unwrap();
     let mut subscription = subscribed(&bus).await;
-    let delivery = next(&mut *subscription).await;
+    let delivery = next_one(&mut *subscription).await;
     assert_eq!(delivery.sequence(), 2);
     delivery.ack().await.unwrap();
     bus.provision(&[]).await.unwrap();
@@ -135,7 +119,7 @@ async fn an_event_that_dies_again_is_a_dead_letter_again() {
     bus.publish(message(1), Deadline::after(PATIENCE)).await.unwrap();
     let mut subscription = subscribed(&bus).await;
     for round in 1..=3 {
-        next(&mut *subscription).await.dead_letter("never").await.unwrap();
+        next_one(&mut *subscription).await.dead_letter("never").await.unwrap();
         let letters = in_time(bus.dead_letters(0, 10)).await.unwrap();
         assert_eq!(letters.len(), 1, "the {round}. time");
         // Somebody has it begin anew, as after a mistake; the letter is still there, or was dropped.
@@ -144,7 +128,7 @@ async fn an_event_that_dies_again_is_a_dead_letter_again() {
         }
         begin_anew(&context).await;
     }
-    next(&mut *subscription).await.dead_letter("never").await.unwrap();
+    next_one(&mut *subscription).await.dead_letter("never").await.unwrap();
     assert_eq!(in_time(bus.dead_letters(0, 10)).await.unwrap().len(), 1, "the same death is one dead letter");
 }
 
@@ -177,7 +161,7 @@ async fn events_that_come_without_their_data_are_no_dead_letters() {
     };
     context.update_consumer_on_stream(config, "UPCALL").await.unwrap();
     bus.publish(message(1), Deadline::after(PATIENCE)).await.unwrap();
-    let delivery = next(&mut *subscription).await;
+    let delivery = next_one(&mut *subscription).await;
     assert_eq!(delivery.event().data, message(1).event.data);
     delivery.ack().await.unwrap();
     assert_eq!(letters(&context).await.len(), 0);

@@ -16,19 +16,17 @@ use upcall_bus_nats::{NatsBus, Options};
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsCluster, NatsOptions, NatsServer};
 
+use crate::harness;
+
 const POLL: Duration = Duration::from_millis(100);
 
 async fn connect(options: Options) -> NatsBus {
-    let bus = NatsBus::connect(options).await.unwrap();
-    let mut link = bus.link();
-    tokio::time::timeout(PATIENCE, link.wait_for(|link| link.connected)).await.expect("a connection").unwrap();
-    bus
+    harness::connect(options).await.0
 }
 
 async fn provisioned(server: &NatsServer) -> (NatsBus, Context) {
-    let bus = connect(Options::new(server.url())).await;
+    let (bus, context) = harness::connect(Options::new(server.url())).await;
     bus.provision(&[]).await.unwrap();
-    let context = async_nats::jetstream::new(bus.client().clone());
     (bus, context)
 }
 

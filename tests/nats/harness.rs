@@ -8,9 +8,10 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
 use async_trait::async_trait;
 use tokio::runtime::Runtime;
-use upcall_bus::conformance::Harness;
-use upcall_bus::{Archive, Bus, Deadline, Quarantine};
+use upcall_bus::conformance::{Harness, message};
+use upcall_bus::{Archive, Bus, ConsumerSpec, Deadline, Delivery, Publisher, Quarantine, Receipt, Start, Subscription};
 use upcall_bus_nats::{NatsBus, Options};
+use upcall_event::SubjectFilter;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsCluster, NatsServer};
 
@@ -75,6 +76,37 @@ pub(crate) async fn connect(options: Options) -> (NatsBus, Context) {
     in_time(bus.link().wait_for(|link| link.connected)).await.unwrap();
     let context = async_nats::jetstream::new(bus.client().clone());
     (bus, context)
+}
+
+/// A subscription of consumer `c`, which gets everything from the first event on.
+pub(crate) async fn subscribed(bus: &NatsBus) -> Box<dyn Subscription> {
+    let spec = ConsumerSpec { name: "c".parse().unwrap(), filter: SubjectFilter::default(), start: Start::Oldest };
+    in_time(bus.subscribe(&spec)).await.unwrap()
+}
+
+/// Publishes events that are not there yet.
+pub(crate) async fn publish(bus: &NatsBus, numbers: impl IntoIterator<Item = u64>) {
+    for number in numbers {
+        assert_eq!(bus.publish(message(number), Deadline::after(PATIENCE)).await.unwrap(), Receipt::Stored, "{number}");
+    }
+}
+
+/// The next deliveries. A consumer that is gone is opened anew, and a server that has just come back may still be choosing
+/// who leads.
+pub(crate) async fn next(subscription: &mut dyn Subscription, max: usize) -> Vec<Delivery> {
+    let patience = Deadline::after(PATIENCE);
+    loop {
+        match in_time(subscription.next(max)).await {
+            Ok(deliveries) => return deliveries,
+            Err(error) => assert!(!patience.has_passed(), "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The next delivery, in the same way.
+pub(crate) async fn next_one(subscription: &mut dyn Subscription) -> Delivery {
+    next(subscription, 1).await.remove(0)
 }
 
 async fn open(options: Options) -> (Runtime, NatsBus) {

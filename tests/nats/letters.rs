@@ -5,14 +5,16 @@ use async_nats::jetstream::message::PublishMessage;
 use futures_util::TryStreamExt;
 use upcall_bus::conformance::message;
 use upcall_bus::{
-    Archive, Bus, ConsumerName, ConsumerSpec, DeadLetter, Deadline, Delivery, Letter, Message, PublishErrorKind,
-    Publisher, Receipt, Settlement, Start, UnreadableLetter, error_chain,
+    Archive, ConsumerName, DeadLetter, Deadline, Letter, Message, PublishErrorKind, Publisher, Receipt, Settlement,
+    UnreadableLetter, error_chain,
 };
 use upcall_bus_nats::names::header;
 use upcall_bus_nats::{NatsBus, Options};
-use upcall_event::{Event, SubjectFilter};
+use upcall_event::Event;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsServer, is_missing};
+
+use crate::harness::{connect, in_time, publish, subscribed};
 
 /// What a server takes unless it is configured.
 const MAX_PAYLOAD: usize = 1 << 20;
@@ -35,9 +37,7 @@ async fn a_letter_is_that_of_the_consumer_on_whose_subject_it_came() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_letter_that_cannot_be_read_is_listed_with_what_is_wrong_and_can_be_dropped() {
     let Some((_server, bus)) = provisioned("unreadable letters").await else { return };
-    for number in [1, 2] {
-        assert_eq!(bus.publish(message(number), Deadline::after(PATIENCE)).await.unwrap(), Receipt::Stored);
-    }
+    publish(&bus, 1..=2).await;
     let context = async_nats::jetstream::new(bus.client().clone());
     let uploads = in_time(context.get_stream(bus.names().uploads())).await.unwrap();
     assert!(in_time(uploads.delete_message(2)).await.unwrap());
@@ -155,9 +155,8 @@ fn sized(number: u64, bytes: usize) -> Message {
 
 /// Has the next event of consumer `c` die.
 async fn dies(bus: &NatsBus, reason: &str) -> DeadLetter {
-    let spec = ConsumerSpec { name: "c".parse().unwrap(), filter: SubjectFilter::default(), start: Start::Oldest };
-    let mut subscription = in_time(bus.subscribe(&spec)).await.unwrap();
-    let delivery: Delivery = in_time(subscription.next(1)).await.unwrap().remove(0);
+    let mut subscription = subscribed(bus).await;
+    let delivery = in_time(subscription.next(1)).await.unwrap().remove(0);
     assert!(in_time(delivery.settle(Settlement::DeadLetter { reason: reason.to_owned() })).await.is_ok());
     in_time(bus.dead_letters(0, 10)).await.unwrap().remove(0)
 }
@@ -191,12 +190,7 @@ async fn provisioned(what: &str) -> Option<(NatsServer, NatsBus)> {
     let server = NatsServer::start();
     let mut options = Options::new(server.url());
     options.subjects = vec!["upcall.uploads.>".to_owned()];
-    let bus = NatsBus::connect(options).await.unwrap();
-    in_time(bus.link().wait_for(|link| link.connected)).await.unwrap();
+    let (bus, _) = connect(options).await;
     in_time(bus.provision(&[])).await.unwrap();
     Some((server, bus))
-}
-
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("an answer in time")
 }

@@ -3,23 +3,16 @@
 use std::time::Duration;
 
 use async_nats::jetstream::Context;
-use upcall_bus::conformance::message;
-use upcall_bus::{Bus, ConsumerSpec, Deadline, Publisher, Receipt, Start, Subscription};
-use upcall_bus_nats::{NatsBus, Options};
+use upcall_bus::{Bus, ConsumerSpec, Deadline, Start, Subscription};
+use upcall_bus_nats::Options;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsServer};
 
-use crate::harness::{connect, in_time};
+use crate::harness::{connect, in_time, publish};
 
 /// A consumer that is told to begin with what is new.
 fn catalog() -> ConsumerSpec {
     ConsumerSpec { name: "catalog".parse().unwrap(), filter: ">".parse().unwrap(), start: Start::New }
-}
-
-async fn publish(bus: &NatsBus, numbers: impl IntoIterator<Item = u64>) {
-    for number in numbers {
-        assert_eq!(bus.publish(message(number), Deadline::after(PATIENCE)).await.unwrap(), Receipt::Stored, "{number}");
-    }
 }
 
 /// Takes and acks so many events. A consumer that is gone is opened anew.

@@ -11,13 +11,13 @@ use upcall_responder::{AskErrorKind, Reply, Service};
 use upcall_tests::nats::NatsServer;
 use upcall_tests::{executable::PATIENCE, nats};
 
+use crate::harness;
+
 const SUBJECT: &str = "app.avatars.answer";
 const TIMEOUT: Duration = Duration::from_millis(400);
 
 async fn connect(server: &NatsServer) -> NatsBus {
-    let bus = NatsBus::connect(Options::new(server.url())).await.unwrap();
-    tokio::time::timeout(PATIENCE, bus.link().wait_for(|link| link.connected)).await.unwrap().unwrap();
-    bus
+    harness::connect(Options::new(server.url())).await.0
 }
 
 /// A service that replies to everything with these headers and bytes.

@@ -6,32 +6,23 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::StreamExt;
 use upcall_bus::conformance::message;
-use upcall_bus::{Archive, Bus, ConsumerSpec, Deadline, Delivery, Publisher, Settlement, Start, Subscription};
+use upcall_bus::{Archive, Deadline, Delivery, Publisher, Settlement, Subscription};
 use upcall_bus_nats::{NatsBus, Options};
-use upcall_event::SubjectFilter;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsServer, is_missing};
+
+use crate::harness::{connect, in_time, subscribed};
 
 async fn provisioned(server: &NatsServer) -> NatsBus {
     let mut options = Options::new(server.url());
     options.subjects = vec!["upcall.uploads.>".to_owned(), "a.>".to_owned()];
-    let bus = NatsBus::connect(options).await.unwrap();
-    in_time(bus.link().wait_for(|link| link.connected)).await.unwrap();
+    let (bus, _) = connect(options).await;
     in_time(bus.provision(&[])).await.unwrap();
     bus
 }
 
-async fn subscribed(bus: &NatsBus) -> Box<dyn Subscription> {
-    let spec = ConsumerSpec { name: "c".parse().unwrap(), filter: SubjectFilter::default(), start: Start::Oldest };
-    in_time(bus.subscribe(&spec)).await.unwrap()
-}
-
 async fn next(subscription: &mut dyn Subscription) -> Delivery {
     in_time(subscription.next(1)).await.unwrap().pop().unwrap()
-}
-
-async fn in_time<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work).await.expect("an answer in time")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,37 +6,12 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{Context, consumer::Info};
 use upcall_bus::conformance::message;
-use upcall_bus::{
-    Bus, ConsumerSpec, Deadline, Delivery, Publisher, SettleErrorKind, Start, SubscribeErrorKind, Subscription,
-};
-use upcall_bus_nats::{NatsBus, Options};
+use upcall_bus::{Deadline, SettleErrorKind, SubscribeErrorKind};
+use upcall_bus_nats::Options;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsServer};
 
-use crate::harness::{connect, in_time};
-
-async fn subscribed(bus: &NatsBus) -> Box<dyn Subscription> {
-    let spec = ConsumerSpec { name: "c".parse().unwrap(), filter: ">".parse().unwrap(), start: Start::Oldest };
-    in_time(bus.subscribe(&spec)).await.unwrap()
-}
-
-async fn publish(bus: &NatsBus, numbers: impl IntoIterator<Item = u64>) {
-    for number in numbers {
-        bus.publish(message(number), Deadline::after(PATIENCE)).await.unwrap();
-    }
-}
-
-async fn next(subscription: &mut dyn Subscription, max: usize) -> Vec<Delivery> {
-    let patience = Deadline::after(PATIENCE);
-    loop {
-        match in_time(subscription.next(max)).await {
-            Ok(deliveries) => return deliveries,
-            // A server that has just come back may still be choosing who leads.
-            Err(error) => assert!(!patience.has_passed(), "{error:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
+use crate::harness::{connect, in_time, next, publish, subscribed};
 
 /// What the server knows of the consumer, once it has delivered so many events.
 async fn delivered(context: &Context, at_least: u64) -> Info {
@@ -162,7 +137,6 @@ async fn nothing_is_delivered_while_the_server_is_away() {
     while last < 4 {
         for delivery in next(&mut *subscription, 9).await {
             last = delivery.sequence();
-            println!("{last} came");
             delivery.ack().await.unwrap();
         }
     }

@@ -1,11 +1,9 @@
 //! Servers that prove who they are, and demand encryption.
 
-use std::path::PathBuf;
-
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use tempfile::TempDir;
+use rcgen::CertificateParams;
 use upcall_consumer::{Sink, error_chain};
 use upcall_sink_sql::{Options, SqlSink};
+use upcall_tests::authority::Authority;
 use upcall_tests::sql::{Engine, SqlOptions, SqlServer};
 
 use crate::events::{apply, upload};
@@ -49,7 +47,7 @@ enum Demand {
 
 impl Demand {
     fn query(self, engine: Engine, authority: &Authority) -> String {
-        let ca = authority.file().display().to_string();
+        let ca = authority.file("ca.pem").display().to_string();
         let (mode, root) = match engine {
             Engine::Postgres => ("sslmode", "sslrootcert"),
             Engine::MariaDb => ("ssl-mode", "ssl-ca"),
@@ -77,8 +75,8 @@ fn check(engine: Engine, arguments: &[&str], files: &[(&str, &str)], refusals: &
     if engine.is_missing("TLS to databases") {
         return;
     }
-    let (ours, stranger) = (Authority::new(), Authority::new());
-    let (certificate, key) = ours.certify(NAME);
+    let (ours, stranger) = (Authority::new("ours"), Authority::new("another"));
+    let (certificate, key) = ours.certify(&CertificateParams::new(vec![NAME.to_owned()]).unwrap());
     let own = [("server.pem", certificate.as_str()), ("server-key.pem", key.as_str())];
     let server = SqlServer::start_with(
         engine,
@@ -119,7 +117,7 @@ fn is_not_done_without(engine: Engine) {
     let server = SqlServer::start_with(engine, &SqlOptions { arguments, files: Vec::new() });
     in_runtime(async {
         let url = new_database(&server).await;
-        let authority = Authority::new();
+        let authority = Authority::new("ours");
         for demand in [Demand::Encrypted, Demand::Authority, Demand::Identity] {
             let complaint = complaint(&format!("{url}{}", demand.query(engine, &authority))).await;
             assert!(complaint.contains("TLS"), "{demand:?}: {complaint}");
@@ -143,33 +141,4 @@ async fn complaint(url: &str) -> String {
     let sink = SqlSink::new(Options::new(url, uploads())).unwrap();
     let complaint = sink.prepare().await.err().unwrap_or_else(|| panic!("{url} was let in"));
     error_chain(&*complaint)
-}
-
-/// Somebody who certifies servers.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    folder: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let authority = Self { issuer, folder: tempfile::tempdir().unwrap() };
-        std::fs::write(authority.file(), authority.issuer.pem()).unwrap();
-        authority
-    }
-
-    /// The certificate that is to be trusted.
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("ca.pem")
-    }
-
-    /// A certificate for a name, and its key.
-    fn certify(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
 }

@@ -1,4 +1,4 @@
-//! A small disk that can be filled up.
+//! A small disk that can be filled up, and what is on a disk.
 
 use std::fs::File;
 use std::io::Write;
@@ -51,5 +51,22 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         // The process that used it may need a moment to be gone; lazily is soon enough.
         let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
+    }
+}
+
+/// Copies what is in a folder into another one, which is made.
+///
+/// # Panics
+/// If a file can't be copied.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("there is room for a folder");
+    for entry in std::fs::read_dir(from).expect("the folder is there") {
+        let entry = entry.expect("the folder can be read");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("it is still there").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("there is room for a file");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+pub mod authority;
 #[path = "../chaos/lib.rs"]
 pub mod chaos;
 pub mod disk;

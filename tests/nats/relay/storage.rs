@@ -1,9 +1,8 @@
 //! Servers that come back with less than they had acknowledged.
 
-use std::path::Path;
-
 use upcall_bus::conformance::message;
 use upcall_bus::{Deadline, Publisher};
+use upcall_tests::disk::copy_folder;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats;
 
@@ -98,17 +97,4 @@ async fn a_stream_that_has_removed_its_oldest_events_has_lost_nothing() {
     rig.wait("the rest is relayed", |status| status.relayed == 1_100).await;
     rig.assert_each_once(1_000..1_100).await;
     assert_eq!(rig.status().losses, 0);
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
