@@ -63,6 +63,10 @@ impl NatsHarness {
         }
         Self { options, bus, runtime: Some(runtime), _servers: servers }
     }
+
+    pub(crate) fn nats(&self) -> &NatsBus {
+        &self.bus
+    }
 }
 
 /// Waits for an answer, under a bound that is never reached unless the bus is at fault.

@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{Context, consumer::Info};
+use futures_util::future::join_all;
 use upcall_bus::conformance::message;
 use upcall_bus::{Deadline, SettleErrorKind, SubscribeErrorKind};
 use upcall_bus_nats::Options;
 use upcall_tests::executable::PATIENCE;
-use upcall_tests::nats::{self, NatsServer};
+use upcall_tests::nats::{self, NatsCluster, NatsServer};
 
-use crate::harness::{connect, in_time, next, publish, subscribed};
+use crate::harness::{NatsHarness, Servers, connect, in_time, next, publish, subscribed};
 
 /// What the server knows of the consumer, once it has delivered so many events.
 async fn delivered(context: &Context, at_least: u64) -> Info {
@@ -58,6 +59,30 @@ async fn what_waits_behind_a_busy_sink_is_not_delivered_to_another() {
             left -= 1;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_on_three_servers_is_delivered_once() {
+    if nats::is_missing("a backlog on three servers") {
+        return;
+    }
+    // Several times what is asked for at once.
+    const COUNT: u64 = 2_000;
+    let harness = NatsHarness::new(Servers::Three(NatsCluster::start(3))).await;
+    let bus = harness.nats();
+    publish(bus, 1..=COUNT).await;
+    let mut subscription = subscribed(bus).await;
+    let mut done = 0;
+    while done < COUNT {
+        let deliveries = next(&mut *subscription, 500).await;
+        done += deliveries.len() as u64;
+        for acked in join_all(deliveries.into_iter().map(upcall_bus::Delivery::ack)).await {
+            acked.unwrap();
+        }
+    }
+    let context = async_nats::jetstream::new(bus.client().clone());
+    let info = delivered(&context, COUNT).await;
+    assert_eq!((info.delivered.stream_sequence, info.delivered.consumer_sequence), (COUNT, COUNT), "{info:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

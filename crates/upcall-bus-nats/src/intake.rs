@@ -3,28 +3,21 @@
 //! No more is asked for than there is room, in events and in bytes. So whatever came waits here, where the server is told
 //! that it is being worked on, however long a sink takes over what was before it.
 
+mod request;
+
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::Consumer;
-use async_nats::jetstream::consumer::pull::{self, BatchConfig};
-use async_nats::{StatusCode, Subscriber};
-use futures_util::StreamExt;
-use tokio::time::{Instant, Sleep, sleep};
+use async_nats::jetstream::consumer::{Consumer, pull};
 use upcall_bus::Source;
 
+pub(crate) use request::{Origin, Request};
+
+use self::request::Said;
 use crate::NatsBus;
 use crate::session::{Key, Lane};
 
-/// How long one request for events stands before it is made anew.
-const PULL_TIME: Duration = Duration::from_secs(30);
-/// How often the server says meanwhile that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the server may say nothing before it counts as gone.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How much may wait here from one of the two streams, in bytes, unless single events need more.
 const BYTES_MAX: usize = 16 << 20;
 /// What a message takes beside what the server counts as its payload: subjects, and the protocol's own.
@@ -117,7 +110,7 @@ impl Intake {
     /// Another connection knows nothing of what was asked for. What is on its way may still come.
     pub(crate) fn outdate(&mut self) {
         for request in self.uploads.requests.iter_mut().chain(&mut self.again.requests) {
-            request.is_outdated = true;
+            request.outdate();
         }
     }
 }
@@ -146,11 +139,13 @@ impl Reader {
 
     /// What is to be asked for now, and of whom; `None` while enough is here or on its way.
     pub(crate) fn wanted(&self, max: Room) -> Option<(Consumer<pull::Config>, Room)> {
-        let is_enough = self.waiting.len() > max.events / 2 || self.bytes > max.bytes / 2;
-        if is_enough || self.requests.iter().any(|request| !request.is_outdated) {
+        let under_way: usize = self.requests.iter().filter_map(Request::under_way).sum();
+        let here = self.waiting.len() + under_way;
+        let is_enough = here > max.events / 2 || self.bytes > max.bytes / 2;
+        if is_enough || self.requests.iter().any(Request::stands) {
             return None;
         }
-        let room = Room { events: max.events - self.waiting.len(), bytes: max.bytes - self.bytes };
+        let room = Room { events: max.events - here, bytes: max.bytes - self.bytes };
         Some((self.consumer.clone()?, room))
     }
 
@@ -169,18 +164,18 @@ impl Reader {
         let mut at = 0;
         while let Some(request) = self.requests.get_mut(at) {
             match request.poll(context) {
-                Poll::Ready(Some(Ok(message))) => {
+                Poll::Ready(Said::Message(message)) => {
                     if let Some((key, delivered)) = accept(self.lane, request.origin, &message) {
                         self.bytes += message.length;
                         self.waiting.push_back(Waiting { key, delivered, message });
                     }
                 }
-                Poll::Ready(None) => drop(self.requests.remove(at)),
-                Poll::Ready(Some(Err(fault))) => {
-                    self.requests.remove(at);
+                Poll::Ready(Said::Ended) => {}
+                Poll::Ready(Said::Failed(fault)) => {
                     self.consumer = None;
                     self.fault = Some(fault);
                 }
+                Poll::Ready(Said::Nothing) => drop(self.requests.remove(at)),
                 Poll::Pending => {
                     at += 1;
                     continue;
@@ -198,90 +193,5 @@ impl Room {
         let events = usize::try_from(bus.shared.options.prefetch).unwrap_or(usize::MAX).max(1);
         // Half of it takes any single event: less is never asked for.
         Self { events, bytes: BYTES_MAX.max(2 * (bus.client().max_payload() + MESSAGE_ROOM)) }
-    }
-}
-
-/// Where a message came from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
-    /// When the consumer was made that was asked (nanoseconds since 1970).
-    pub(crate) consumer_made: i128,
-    /// The connection on which it was asked.
-    pub(crate) connection: u64,
-}
-
-/// One request for events.
-pub(crate) struct Request {
-    answers: Subscriber,
-    bus: NatsBus,
-    origin: Origin,
-    /// How many events may still come.
-    left: usize,
-    is_outdated: bool,
-    silence: Pin<Box<Sleep>>,
-}
-
-impl Request {
-    /// Asks for events.
-    pub(crate) async fn send(bus: &NatsBus, consumer: &Consumer<pull::Config>, room: Room) -> Result<Self, Source> {
-        let connection = bus.link().borrow().generation;
-        let consumer_made = consumer.cached_info().created.unix_timestamp_nanos();
-        let inbox = async_nats::Subject::from(bus.client().new_inbox());
-        let answers = bus.client().subscribe(inbox.clone()).await?;
-        let batch = BatchConfig {
-            batch: room.events,
-            max_bytes: room.bytes,
-            expires: Some(PULL_TIME),
-            idle_heartbeat: HEARTBEAT,
-            ..BatchConfig::default()
-        };
-        consumer.request_batch(batch, inbox).await?;
-        Ok(Self {
-            answers,
-            bus: bus.clone(),
-            origin: Origin { consumer_made, connection },
-            left: room.events,
-            is_outdated: false,
-            silence: Box::pin(sleep(SILENCE_MAX)),
-        })
-    }
-
-    /// The next message; `None` when no more comes.
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Message, Source>>> {
-        while self.left > 0 {
-            let message = match self.answers.poll_next_unpin(context) {
-                Poll::Ready(Some(message)) => message,
-                Poll::Ready(None) => return Poll::Ready(Some(Err("the connection is closed".into()))),
-                Poll::Pending => {
-                    return self.silence.as_mut().poll(context).map(|()| match self.is_outdated {
-                        true => None,
-                        false => Some(Err("the server says nothing any more".into())),
-                    });
-                }
-            };
-            self.silence.as_mut().reset(Instant::now() + SILENCE_MAX);
-            let said = message.description.as_deref().unwrap_or_default();
-            match message.status.unwrap_or(StatusCode::OK) {
-                StatusCode::OK => {
-                    self.left -= 1;
-                    let context = self.bus.shared.context.clone();
-                    return Poll::Ready(Some(Ok(Message { message, context })));
-                }
-                StatusCode::IDLE_HEARTBEAT => {}
-                StatusCode::TIMEOUT => return Poll::Ready(None),
-                // As many bytes as were asked for.
-                StatusCode::REQUEST_TERMINATED
-                    if said.starts_with("Message Size Exceeds") || said.starts_with("Batch Completed") =>
-                {
-                    return Poll::Ready(None);
-                }
-                _ if self.is_outdated => return Poll::Ready(None),
-                status => {
-                    let fault = format!("the server has ended the request for events: {status} {said}");
-                    return Poll::Ready(Some(Err(fault.into())));
-                }
-            }
-        }
-        Poll::Ready(None)
     }
 }
