@@ -1,4 +1,4 @@
-//! One batch: to the sink, judged, settled.
+//! One batch: to the sink, judged, and told to the bus.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -18,13 +18,15 @@ pub(crate) struct Work {
     pub(crate) stats: Stats,
 }
 
-/// What a batch tells.
+/// A batch that the sink is done with.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    /// About the target.
+pub(crate) struct Judged {
+    /// What it tells about the target.
     pub(crate) report: Report,
-    /// About the bus.
+    /// Whether the bus took what it was told at once: of everything that is not done.
     pub(crate) taken: Taken,
+    /// What is done. The bus is still to be told; nothing waits for that.
+    pub(crate) done: Vec<Delivery>,
 }
 
 /// What a batch tells about the target.
@@ -51,12 +53,19 @@ impl Work {
         }
     }
 
-    /// Delivers a batch and settles every event of it.
-    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Outcome {
+    /// Delivers a batch, and tells the bus of what is not done: it must know of an event that comes again before a later
+    /// one of the same object is delivered.
+    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Judged {
         match self.attempt(&items(&batch)).await {
-            Ok(verdicts) => self.settle(batch, verdicts).await,
-            Err(reason) => self.settle_failed(batch, reason).await,
+            Ok(verdicts) => self.judge(batch, verdicts).await,
+            Err(reason) => self.judge_failed(batch, reason).await,
         }
+    }
+
+    /// Tells the bus of what is done.
+    pub(crate) async fn acknowledge(&self, done: Vec<Delivery>) -> Taken {
+        let acks = done.into_iter().map(|delivery| (delivery, Settlement::Ack)).collect();
+        settle_all(acks, self.name(), &self.stats).await
     }
 
     /// Gives deliveries back to the bus, uncounted.
@@ -91,40 +100,42 @@ impl Work {
         Ok(verdicts)
     }
 
-    async fn settle(&self, batch: Vec<Delivery>, verdicts: Vec<Verdict>) -> Outcome {
-        let mut report = Report::Up;
-        let judged = batch.into_iter().zip(verdicts).map(|(delivery, verdict)| {
+    async fn judge(&self, batch: Vec<Delivery>, verdicts: Vec<Verdict>) -> Judged {
+        let (mut report, mut done, mut others) = (Report::Up, Vec::new(), Vec::new());
+        for (delivery, verdict) in batch.into_iter().zip(verdicts) {
             if let (Report::Up, Verdict::Unavailable { reason }) = (&report, &verdict) {
                 report = Report::Down(reason.clone());
             }
-            let settlement = self.decide(verdict, &delivery);
-            (delivery, settlement)
-        });
-        let judged = judged.collect();
-        let taken = settle_all(judged, self.name(), &self.stats).await;
-        Outcome { report, taken }
+            match self.decide(verdict, &delivery) {
+                Settlement::Ack => done.push(delivery),
+                other => others.push((delivery, other)),
+            }
+        }
+        let taken = settle_all(others, self.name(), &self.stats).await;
+        Judged { report, taken, done }
     }
 
-    /// Settles a batch that failed as a whole. Events that this would make dead letters are delivered once more, each
+    /// Judges a batch that failed as a whole. Events that this would make dead letters are delivered once more, each
     /// by itself: one of them may be to blame, but not all.
-    async fn settle_failed(&self, batch: Vec<Delivery>, reason: String) -> Outcome {
+    async fn judge_failed(&self, batch: Vec<Delivery>, reason: String) -> Judged {
         let alone = batch.len() == 1;
         let (last, others): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|delivery| !alone && is_last(delivery.attempt(), &self.options));
         let failed = vec![retry(reason); others.len()];
-        let mut taken = self.settle(others, failed).await.taken;
+        let mut all = self.judge(others, failed).await;
         let mut last = last.into_iter();
         while let Some(delivery) = last.next() {
             let delivery = vec![delivery];
             let verdicts = self.attempt(&items(&delivery)).await.unwrap_or_else(|reason| vec![retry(reason)]);
-            let one = self.settle(delivery, verdicts).await;
-            taken = taken.and(one.taken);
+            let one = self.judge(delivery, verdicts).await;
+            all.taken = all.taken.and(one.taken);
+            all.done.extend(one.done);
             if let Report::Down(_) = one.report {
                 self.hand_back(last.collect()).await;
-                return Outcome { report: one.report, taken };
+                return Judged { report: one.report, ..all };
             }
         }
-        Outcome { report: Report::Up, taken }
+        all
     }
 
     fn decide(&self, verdict: Verdict, delivery: &Delivery) -> Settlement {

@@ -1,7 +1,5 @@
 //! The consumer: reads the bus, keeps batches under way, waits out outages, and drains.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +9,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use upcall_bus::{Bus, Delivery, SubscribeError, SubscribeErrorKind, Subscription};
 
-use crate::batch::{Outcome, Report, Work};
+use crate::batch::{Judged, Report, Work};
 use crate::path::Path;
+use crate::queue::Queue;
 use crate::settle::Taken;
 use crate::stats::{Ending, not_taken};
 use crate::target::{Change, Target};
@@ -73,13 +72,13 @@ struct Run {
     bus: Arc<dyn Bus>,
     work: Arc<Work>,
     subscription: Option<Box<dyn Subscription>>,
-    /// Taken off the bus, not yet in a batch. They stay here for a sink that is ordered by object, or while they linger.
-    waiting: VecDeque<Delivery>,
-    /// Since when the first of them waits for others.
-    lingering: Option<Instant>,
-    batches: JoinSet<(u64, Outcome)>,
-    /// The objects of each batch under way, for a sink that is ordered by object.
-    objects: HashMap<Id, HashSet<u64>>,
+    /// Taken off the bus, not yet in a batch.
+    queue: Queue,
+    /// At the sink, each with the phase of the target that it began in.
+    batches: JoinSet<(u64, Judged)>,
+    /// Batches that are done and of which the bus is being told. They hold up none at the sink: the bus writes down
+    /// those of several at once.
+    acknowledgements: JoinSet<Taken>,
     target: Target,
     /// Why the target is out of order, if it is.
     target_fault: Option<String>,
@@ -90,13 +89,12 @@ struct Run {
 impl Run {
     fn new(consumer: Consumer) -> Self {
         Self {
+            queue: Queue::new(consumer.work.sink.ordered_by_object()),
             bus: consumer.bus,
             work: consumer.work,
             subscription: None,
-            waiting: VecDeque::new(),
-            lingering: None,
             batches: JoinSet::new(),
-            objects: HashMap::new(),
+            acknowledgements: JoinSet::new(),
             target: Target::new(),
             target_fault: None,
             reading: Path::default(),
@@ -144,22 +142,23 @@ impl Run {
 
     /// Reads and delivers until the target is down.
     async fn flow(&mut self) -> Result<(), SubscribeError> {
-        let batch_max = self.work.options.batch_max.get();
+        let work = Arc::clone(&self.work);
+        let options = &work.options;
         while self.target.down().is_none() {
             if self.settling.pause().is_none() {
                 self.dispatch();
             }
-            let due = self.lingering.map(|since| since + self.work.options.linger).filter(|_| !self.is_due());
-            let room = self.batches.len() < self.slots() && self.waiting.len() < batch_max;
+            let due = self.queue.due_at(options);
+            let has_room = self.queue.has_room(options);
             let is_left_alone = self.reading.pause().or(self.settling.pause()).is_some();
             let Some(subscription) = &mut self.subscription else { return Ok(()) };
             tokio::select! {
                 Some(joined) = self.batches.join_next_with_id() => self.finished(joined),
-                pulled = subscription.next(batch_max), if room && !is_left_alone => match pulled {
+                Some(joined) = self.acknowledgements.join_next() => self.acknowledged(joined),
+                pulled = subscription.next(options.batch_max.get()), if has_room && !is_left_alone => match pulled {
                     Ok(deliveries) => {
-                        let (wanted, taken) = self.work.select(deliveries).await;
-                        self.waiting.extend(wanted);
-                        self.lingering = self.lingering.or_else(|| (!self.waiting.is_empty()).then(Instant::now));
+                        let (wanted, taken) = work.select(deliveries).await;
+                        self.queue.extend(wanted);
                         self.is_read();
                         self.is_told(taken);
                     }
@@ -170,9 +169,7 @@ impl Run {
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
         }
-        let waiting = self.waiting.drain(..).collect();
-        self.lingering = None;
-        self.work.hand_back(waiting).await;
+        work.hand_back(self.queue.take_all()).await;
         Ok(())
     }
 
@@ -180,51 +177,26 @@ impl Run {
         self.target.slots(self.work.options.concurrency.get())
     }
 
-    /// Whether what waits is to wait no longer for others.
-    fn is_due(&self) -> bool {
-        let options = &self.work.options;
-        let is_over = self.lingering.is_none_or(|since| since.elapsed() >= options.linger);
-        is_over || self.waiting.len() >= options.batch_max.get()
-    }
-
-    /// Puts batches under way as long as there is a slot and something to deliver.
+    /// Puts batches under way as long as there is a slot and something to deliver. As many as may be at the sink may
+    /// be acknowledged meanwhile: what is done and not known to the bus is done again after a crash.
     fn dispatch(&mut self) {
-        while self.is_due() && self.batches.len() < self.slots() {
-            let (batch, objects) = self.next_batch();
-            self.lingering = (!self.waiting.is_empty()).then(Instant::now);
-            if batch.is_empty() {
-                return;
-            }
+        let options = &self.work.options;
+        let under_way_max = options.concurrency.get().saturating_mul(2);
+        while self.batches.len() < self.slots()
+            && self.batches.len() + self.acknowledgements.len() < under_way_max
+            && self.queue.is_due(options)
+        {
+            let Some((batch, objects)) = self.queue.next_batch(options) else { return };
             let (work, phase) = (self.work.clone(), self.target.phase());
             let task = self.batches.spawn(async move { (phase, work.process(batch).await) });
-            self.objects.insert(task.id(), objects);
+            self.queue.hold(task.id(), objects);
         }
     }
 
-    /// Takes what may go now out of what waits, in order, and says which objects that holds up.
-    fn next_batch(&mut self) -> (Vec<Delivery>, HashSet<u64>) {
-        let batch_max = self.work.options.batch_max.get();
-        if !self.work.sink.ordered_by_object() {
-            let batch = self.waiting.drain(..batch_max.min(self.waiting.len())).collect();
-            return (batch, HashSet::new());
-        }
-        let (mut batch, mut objects) = (Vec::new(), HashSet::new());
-        for delivery in std::mem::take(&mut self.waiting) {
-            let object = object_of(&delivery);
-            if batch.len() < batch_max && !self.objects.values().any(|held| held.contains(&object)) {
-                objects.insert(object);
-                batch.push(delivery);
-            } else {
-                self.waiting.push_back(delivery);
-            }
-        }
-        (batch, objects)
-    }
-
-    fn finished(&mut self, joined: Result<(Id, (u64, Outcome)), JoinError>) {
+    fn finished(&mut self, joined: Result<(Id, (u64, Judged)), JoinError>) {
         match joined {
-            Ok((id, (phase, Outcome { report, taken }))) => {
-                self.objects.remove(&id);
+            Ok((id, (phase, Judged { report, taken, done }))) => {
+                self.queue.release(id);
                 let change = self.target.reported(phase, &report);
                 let reason = match &report {
                     Report::Down(reason) => Some(reason.as_str()),
@@ -232,13 +204,32 @@ impl Run {
                 };
                 self.note(change, reason);
                 self.is_told(taken);
+                self.acknowledge(done);
             }
-            // The batch's deliveries went back to the bus when it fell.
             Err(error) => {
-                self.objects.remove(&error.id());
-                tracing::error!(consumer = self.work.name(), %error, "a batch fell over; the bus will deliver it again");
+                self.queue.release(error.id());
+                self.fell_over(&error);
             }
         }
+    }
+
+    fn acknowledge(&mut self, done: Vec<Delivery>) {
+        if !done.is_empty() {
+            let work = Arc::clone(&self.work);
+            self.acknowledgements.spawn(async move { work.acknowledge(done).await });
+        }
+    }
+
+    fn acknowledged(&mut self, joined: Result<Taken, JoinError>) {
+        match joined {
+            Ok(taken) => self.is_told(taken),
+            Err(error) => self.fell_over(&error),
+        }
+    }
+
+    /// A batch's deliveries went back to the bus when it fell.
+    fn fell_over(&self, error: &JoinError) {
+        tracing::error!(consumer = self.work.name(), %error, "a batch fell over; the bus will deliver it again");
     }
 
     /// Takes note of a failure to read the bus, which is left alone for a while.
@@ -306,16 +297,27 @@ impl Run {
 
     async fn drain(mut self) {
         self.work.stats.enter(State::Draining, None);
-        let waiting = self.waiting.drain(..).collect();
+        let work = Arc::clone(&self.work);
+        let waiting = self.queue.take_all();
         let finish = async {
-            let under_way = async { while self.batches.join_next().await.is_some() {} };
-            tokio::join!(self.work.hand_back(waiting), under_way);
+            let under_way = async {
+                while let Some(joined) = self.batches.join_next().await {
+                    self.acknowledge(joined.map(|(_, judged)| judged.done).unwrap_or_default());
+                }
+                while self.acknowledgements.join_next().await.is_some() {}
+            };
+            tokio::join!(work.hand_back(waiting), under_way);
         };
-        if timeout(self.work.options.drain_timeout, finish).await.is_err() {
-            let (consumer, batches) = (self.work.name(), self.batches.len());
-            tracing::warn!(consumer, batches, "out of time to drain: the bus will deliver again what was under way");
+        if timeout(work.options.drain_timeout, finish).await.is_err() {
+            let batches = self.batches.len() + self.acknowledgements.len();
+            tracing::warn!(
+                consumer = work.name(),
+                batches,
+                "out of time to drain: the bus will deliver again what was under way"
+            );
             // What is dropped unsettled goes back to the bus.
-            drop(timeout(ABORT_TIMEOUT, self.batches.shutdown()).await);
+            let all = async { tokio::join!(self.batches.shutdown(), self.acknowledgements.shutdown()) };
+            drop(timeout(ABORT_TIMEOUT, all).await);
         }
         // Only now: what is still to be settled is settled through the subscription's bus.
         drop(self.subscription);
@@ -323,12 +325,4 @@ impl Run {
             tracing::warn!(consumer = self.work.name(), "the sink took too long to close");
         }
     }
-}
-
-/// Stands for the event's object. Two objects that share a number only wait for each other.
-fn object_of(delivery: &Delivery) -> u64 {
-    let upload = &delivery.event().data;
-    let mut hasher = DefaultHasher::new();
-    (&upload.bucket, &upload.object).hash(&mut hasher);
-    hasher.finish()
 }

@@ -10,6 +10,7 @@ pub mod conformance;
 mod consumer;
 mod options;
 mod path;
+mod queue;
 mod settle;
 mod sink;
 mod stats;

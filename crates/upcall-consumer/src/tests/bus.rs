@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use upcall_bus::{
     Bus, ConsumerSpec, Deadline, Delivery, Message, PublishError, Publisher, Receipt, SettleError, SettleErrorKind,
     Settlement, Settler, SubscribeError, SubscribeErrorKind, Subscription,
@@ -39,6 +40,8 @@ pub(super) struct Ledger {
     /// What the next reads and subscriptions fail with, last first.
     pub(super) failures: Vec<SubscribeErrorKind>,
     pub(super) subscribed: bool,
+    /// How long a read takes, and an acknowledgement.
+    pub(super) slowness: Duration,
 }
 
 struct Entry {
@@ -99,26 +102,30 @@ impl Bus for TestBus {
             ledger.subscribed = true;
             Ok(())
         })?;
-        Ok(Box::new(Reader(self.clone())))
+        Ok(Box::new(Reader { bus: self.clone(), ready_at: Instant::now() }))
     }
 }
 
-struct Reader(TestBus);
+struct Reader {
+    bus: TestBus,
+    ready_at: Instant,
+}
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.with(|ledger| ledger.subscribed = false);
+        self.bus.with(|ledger| ledger.subscribed = false);
     }
 }
 
 #[async_trait]
 impl Subscription for Reader {
     async fn next(&mut self, max: usize) -> Result<Vec<Delivery>, SubscribeError> {
+        sleep_until(self.ready_at).await;
         loop {
-            let changed = self.0.shared.changed.notified();
-            let mut wake = Instant::now() + std::time::Duration::from_secs(3600);
+            let changed = self.bus.shared.changed.notified();
+            let mut wake = Instant::now() + Duration::from_secs(3600);
             {
-                let mut ledger = self.0.shared.state.lock().unwrap();
+                let mut ledger = self.bus.shared.state.lock().unwrap();
                 if let Some(kind) = ledger.failures.pop() {
                     return Err(kind.into());
                 }
@@ -126,7 +133,7 @@ impl Subscription for Reader {
                 for (&sequence, entry) in ledger.entries.iter_mut().filter(|(_, entry)| !entry.out) {
                     if entry.due <= Instant::now() && deliveries.len() < max {
                         entry.out = true;
-                        let settler = Box::new(Ticket { bus: self.0.clone(), sequence });
+                        let settler = Box::new(Ticket { bus: self.bus.clone(), sequence });
                         let Message { subject, event } = entry.message.clone();
                         deliveries.push(Delivery::new(subject, event, entry.failures + 1, sequence, settler));
                     } else {
@@ -134,6 +141,7 @@ impl Subscription for Reader {
                     }
                 }
                 if !deliveries.is_empty() {
+                    self.ready_at = Instant::now() + ledger.slowness;
                     return Ok(deliveries);
                 }
             }
@@ -151,6 +159,7 @@ struct Ticket {
 impl Settler for Ticket {
     async fn settle(&mut self, settlement: &Settlement) -> Result<(), SettleError> {
         tokio::task::yield_now().await;
+        sleep(self.bus.with(|ledger| ledger.slowness)).await;
         self.bus.with(|ledger| {
             if ledger.refuse > 0 {
                 ledger.refuse -= 1;
