@@ -164,23 +164,25 @@ fn messages() -> Value {
         headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), json!(value))));
         headers
     };
-    let message = |title: &str, headers: Map<String, Value>| {
+    let message = |title: &str, headers: Map<String, Value>, optional: &[&str]| {
         json!({
             "name": title, "title": title, "contentType": "application/json",
-            "headers": header_schema(&headers),
+            "headers": header_schema(&headers, optional),
             "payload": { "$ref": "#/components/schemas/UploadCompleted" },
             "examples": [{ "name": "example", "headers": headers, "payload": payload(&event) }],
         })
     };
     json!({
-        "UploadCompleted": message("UploadCompleted", with(vec![("Nats-Msg-Id", event.id.to_string())])),
-        "Redelivery": message("Redelivery", with(place.to_vec())),
-        "DeadLetter": message("DeadLetter", with([place.as_slice(), death.as_slice()].concat())),
+        "UploadCompleted": message("UploadCompleted", with(vec![("Nats-Msg-Id", event.id.to_string())]), &[]),
+        "Redelivery": message("Redelivery", with(place.to_vec()), &[]),
+        "DeadLetter": message(
+            "DeadLetter", with([place.as_slice(), death.as_slice()].concat()), &[header::REFERENCE],
+        ),
     })
 }
 
-/// Says what these headers are. Each has to be there.
-fn header_schema(headers: &Map<String, Value>) -> Value {
+/// Says what these headers are. Each has to be there, but for the optional ones.
+fn header_schema(headers: &Map<String, Value>, optional: &[&str]) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let moment = |description: &str| json!({ "type": "string", "format": "date-time", "description": description });
     let number = |description: &str| json!({ "type": "string", "pattern": "^[0-9]+$", "description": description });
@@ -202,9 +204,14 @@ fn header_schema(headers: &Map<String, Value>) -> Value {
         header::REASON => text("Why the consumer could not take it, on one line."),
         header::ATTEMPTS => number("How many attempts there were."),
         header::DIED_AT => moment("When it was given up."),
+        header::REFERENCE => json!({
+            "type": "string", "const": "event",
+            "description": "The letter has no data: they are the event's in the stream of uploads, at its sequence.",
+        }),
         other => panic!("say here what the header {other} is"),
     };
-    let properties: Map<String, Value> = headers.keys().map(|name| (name.clone(), property(name))).collect();
+    let names = headers.keys().map(String::as_str).chain(optional.iter().copied());
+    let properties: Map<String, Value> = names.map(|name| (name.to_owned(), property(name))).collect();
     json!({ "type": "object", "properties": properties, "required": headers.keys().collect::<Vec<_>>() })
 }
 

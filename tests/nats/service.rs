@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use futures_util::StreamExt;
-use upcall_bus::Deadline;
+use upcall_bus::{Deadline, error_chain};
 use upcall_bus::conformance::message;
 use upcall_bus_nats::{NatsBus, NatsService, Options};
 use upcall_responder::{AskErrorKind, Reply, Service};
@@ -48,7 +48,9 @@ async fn a_reply_is_the_answer_and_a_services_error_is_a_veto_or_a_failure() {
     let ask = async || service.ask(&message(1).event, TIMEOUT).await;
 
     let started = Instant::now();
-    assert_eq!(ask().await.unwrap_err().kind, AskErrorKind::Unreachable);
+    let nobody = ask().await.unwrap_err();
+    assert_eq!(nobody.kind, AskErrorKind::Unreachable);
+    assert_eq!(error_chain(&nobody), format!("the service can't be reached: nobody answers on {SUBJECT}"));
     assert!(started.elapsed() < TIMEOUT, "nobody there is known at once");
 
     serve(&bus, &[], b"{\"from\":\"service\"}").await;

@@ -50,7 +50,21 @@ impl Service for NatsService {
         let question =
             Request::new().headers(event_headers(event.headers)).payload(event.data.into()).timeout(Some(timeout));
         let asked = self.bus.client().send_request(self.subject.as_str().to_owned(), question).await;
-        read(asked.map_err(ask_error)?)
+        read(asked.map_err(|error| self.failed(error))?)
+    }
+}
+
+impl NatsService {
+    fn failed(&self, error: RequestError) -> AskError {
+        match error.kind() {
+            RequestErrorKind::NoResponders => {
+                AskError::new(AskErrorKind::Unreachable, format!("nobody answers on {}", self.subject.as_str()))
+            }
+            RequestErrorKind::TimedOut => AskError::new(AskErrorKind::Timeout, error),
+            RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::Other => {
+                AskError::new(AskErrorKind::Failed, error)
+            }
+        }
     }
 }
 
@@ -91,15 +105,4 @@ fn is_acknowledgement(payload: &[u8]) -> bool {
         _duplicate: bool,
     }
     payload.len() <= ACKNOWLEDGEMENT_BYTES_MAX && serde_json::from_slice::<Acknowledgement>(payload).is_ok()
-}
-
-fn ask_error(error: RequestError) -> AskError {
-    let kind = match error.kind() {
-        RequestErrorKind::NoResponders => AskErrorKind::Unreachable,
-        RequestErrorKind::TimedOut => AskErrorKind::Timeout,
-        RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::Other => {
-            AskErrorKind::Failed
-        }
-    };
-    AskError::new(kind, error)
 }
