@@ -149,13 +149,13 @@ impl Run {
                 self.dispatch();
             }
             let due = self.queue.due_at(options);
-            let has_room = self.queue.has_room(options);
+            let room = self.queue.room(options);
             let is_left_alone = self.reading.pause().or(self.settling.pause()).is_some();
             let Some(subscription) = &mut self.subscription else { return Ok(()) };
             tokio::select! {
                 Some(joined) = self.batches.join_next_with_id() => self.finished(joined),
                 Some(joined) = self.acknowledgements.join_next() => self.acknowledged(joined),
-                pulled = subscription.next(options.batch_max.get()), if has_room && !is_left_alone => match pulled {
+                pulled = subscription.next(room.unwrap_or_default()), if room.is_some() && !is_left_alone => match pulled {
                     Ok(deliveries) => {
                         let (wanted, taken) = work.select(deliveries).await;
                         self.queue.extend(wanted);

@@ -9,6 +9,9 @@ use upcall_bus::Delivery;
 
 use crate::Options;
 
+/// How many events are read at once at least: a bus is not asked for each of the smallest batches.
+const READ_MIN: usize = 100;
+
 /// What waits for a batch: for its turn, for others, or for its object.
 pub(crate) struct Queue {
     waiting: VecDeque<Delivery>,
@@ -27,9 +30,11 @@ impl Queue {
         Self { waiting: VecDeque::new(), since: None, ordered_by_object, under_way: HashMap::new() }
     }
 
-    /// Whether more may be taken off the bus. One batch is read ahead, so that the sink need not wait for the bus.
-    pub(crate) fn has_room(&self, options: &Options) -> bool {
-        self.waiting.len() < options.batch_max.get()
+    /// How many events may be taken off the bus now; `None` while enough are here. One batch is read ahead, so that the
+    /// sink need not wait for the bus.
+    pub(crate) fn room(&self, options: &Options) -> Option<usize> {
+        let read_max = options.batch_max.get().max(READ_MIN);
+        (self.waiting.len() < read_max).then_some(read_max)
     }
 
     pub(crate) fn extend(&mut self, deliveries: Vec<Delivery>) {
@@ -39,7 +44,8 @@ impl Queue {
 
     /// Whether what waits is to wait no longer for others.
     pub(crate) fn is_due(&self, options: &Options) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= options.linger) || !self.has_room(options)
+        self.since.is_some_and(|since| since.elapsed() >= options.linger)
+            || self.waiting.len() >= options.batch_max.get()
     }
 
     /// Until when what waits may wait for others; `None` if it does not.

@@ -317,11 +317,11 @@ fn a_shutdown_hands_back_what_waits_for_its_object() {
         (0..10).for_each(|number| bus.push(message(number, "one")));
         let sink = ScriptedSink { ordered: true, slowness: Duration::from_secs(5), ..ScriptedSink::default() };
         let world = World::start(&bus, sink, options(4, 2, 5));
-        world.until(|world| world.bus.with(|ledger| ledger.out()) == 8).await;
+        world.until(|world| world.bus.with(|ledger| ledger.out()) == 10).await;
         let stats = world.stats.clone();
         world.stop().await.unwrap();
-        bus.with(|ledger| assert_eq!((ledger.done.len(), ledger.handed_back, ledger.out()), (4, 4, 0)));
-        assert_eq!(stats.snapshot().handed_back, 4);
+        bus.with(|ledger| assert_eq!((ledger.done.len(), ledger.handed_back, ledger.out()), (4, 6, 0)));
+        assert_eq!(stats.snapshot().handed_back, 6);
     });
 }
 
