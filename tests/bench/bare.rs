@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context};
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::routing::post;
@@ -64,19 +65,49 @@ async fn store(State(bare): State<Arc<Bare>>, request: Request) -> Result<&'stat
 
 /// (d) Publishes the body to a stream of its own, with an id made as in (b), and verifies nothing.
 pub(crate) fn nats(address: SocketAddr, url: &str) -> anyhow::Result<()> {
+    serve(address, async || Ok(Router::new().route(PATH, post(publish)).with_state(stream(url).await?)))
+}
+
+/// The same with an event of the gateway's size and with its headers, in the body's place.
+pub(crate) fn event(address: SocketAddr, url: &str) -> anyhow::Result<()> {
     serve(address, async || {
-        let context = jetstream::new(async_nats::connect(url).await?);
-        let config = Config { name: "BARE".to_owned(), subjects: vec!["bare.>".to_owned()], ..Config::default() };
-        context.create_stream(config).await?;
-        Ok(Router::new().route(PATH, post(publish)).with_state(context))
+        let state = Arc::new((stream(url).await?, example()?.event));
+        Ok(Router::new().route(PATH, post(publish_event)).with_state(state))
     })
 }
 
+async fn stream(url: &str) -> anyhow::Result<Context> {
+    let context = jetstream::new(async_nats::connect(url).await?);
+    let config = Config { name: "BARE".to_owned(), subjects: vec!["bare.>".to_owned()], ..Config::default() };
+    context.create_stream(config).await?;
+    Ok(context)
+}
+
 async fn publish(State(context): State<Context>, request: Request) -> Result<&'static str, StatusCode> {
+    let (body, id) = read(request).await?;
+    send(&context, PublishMessage::build().payload(body).message_id(id.to_string())).await
+}
+
+async fn publish_event(
+    State(state): State<Arc<(Context, Event)>>,
+    request: Request,
+) -> Result<&'static str, StatusCode> {
+    let (context, event) = &*state;
+    let id = read(request).await?.1;
+    let event = Event { id, ..event.clone() }.to_binary();
+    let mut headers = HeaderMap::new();
+    event.headers.into_iter().for_each(|(name, value)| headers.insert(name, value));
+    send(context, PublishMessage::build().headers(headers).payload(event.data.into()).message_id(id.to_string())).await
+}
+
+async fn read(request: Request) -> Result<(Bytes, EventId), StatusCode> {
     let body = to_bytes(request.into_body(), BODY_BYTES_MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
     let request_id = body.last_chunk::<24>().and_then(|id| str::from_utf8(id).ok()).ok_or(StatusCode::BAD_REQUEST)?;
-    let id = EventId::from_request("examplebucket", "object", request_id).to_string();
-    let message = PublishMessage::build().payload(body).message_id(id);
+    let id = EventId::from_request("examplebucket", "object", request_id);
+    Ok((body, id))
+}
+
+async fn send(context: &Context, message: PublishMessage) -> Result<&'static str, StatusCode> {
     let unavailable = |_| StatusCode::SERVICE_UNAVAILABLE;
     context.send_publish("bare.uploads", message).await.map_err(unavailable)?.await.map_err(unavailable)?;
     Ok(ANSWER)

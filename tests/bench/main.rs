@@ -28,6 +28,7 @@ use corpus::{Corpus, KEY_URL, PATH};
 use load::Load;
 use report::{Figures, Report};
 use server::{Server, free_address};
+use usage::Usage;
 
 /// The same as the gateway's: what is compared is the gateway's own work.
 #[global_allocator]
@@ -52,6 +53,8 @@ enum Subject {
     Gateway,
     /// (d)
     Nats(Sync),
+    /// (d) with the gateway's event in the body's place
+    Event,
     /// (e)
     Broker(Sync),
     /// (f)
@@ -89,8 +92,9 @@ const ON_NATS: Comparison = Comparison {
         Subject::Nats(Sync::Always),
         Subject::Broker(Sync::Always),
         Subject::Relay(Sync::Always),
+        Subject::Event,
     ],
-    ratios: &[(1, 0), (2, 0), (4, 3), (5, 3)],
+    ratios: &[(1, 0), (2, 0), (4, 3), (5, 3), (6, 0), (1, 6)],
     close: false,
 };
 
@@ -103,6 +107,7 @@ impl Subject {
             Self::Nats(Sync::Default) => "(d) axum, JetStream",
             Self::Broker(Sync::Default) => "(e) gateway, ack = broker",
             Self::Relay(Sync::Default) => "(f) gateway, ack = journal",
+            Self::Event => "(d) with the gateway's event",
             Self::Nats(Sync::Always) => "(d) with sync_interval: always",
             Self::Broker(Sync::Always) => "(e) with sync_interval: always",
             Self::Relay(Sync::Always) => "(f) with sync_interval: always",
@@ -113,6 +118,7 @@ impl Subject {
     fn nats(self) -> Option<NatsServer> {
         let sync = match self {
             Self::Constant | Self::Journal | Self::Gateway => return None,
+            Self::Event => Sync::Default,
             Self::Nats(sync) | Self::Broker(sync) | Self::Relay(sync) => sync,
         };
         let jetstream = match sync {
@@ -129,6 +135,7 @@ fn main() -> anyhow::Result<()> {
         ["serve-constant", address] => bare::constant(address.parse()?),
         ["serve-journal", address, folder] => bare::journal(address.parse()?, Path::new(folder)),
         ["serve-nats", address, url] => bare::nats(address.parse()?, url),
+        ["serve-event", address, url] => bare::event(address.parse()?, url),
         // For a profiler to look at.
         ["alone", subject, seconds] => alone(subject, Duration::from_secs(seconds.parse()?)),
         [] => compare(&[ON_THE_JOURNAL, ON_NATS], 5, Duration::from_secs(4)),
@@ -181,17 +188,20 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
                     let nats = subject.nats();
                     let server = start(*subject, data.path(), &corpus, nats.as_ref())?;
                     let load = Load { target: server.address, connections: CONNECTIONS, close, duration };
-                    let idle = server.usage().cpu_seconds()?;
+                    let nats_usage = nats.as_ref().and_then(|nats| Some(Usage::of(&nats.process_id()?.to_string())));
+                    let nats_cpu = || nats_usage.as_ref().map(Usage::cpu_seconds).transpose();
+                    let (idle, nats_idle) = (server.usage().cpu_seconds()?, nats_cpu()?);
                     let outcome = load::run(load, &requests)?;
                     if outcome.failures > 0 {
                         bail!("{}: {} callbacks failed", subject.name(), outcome.failures);
                     }
                     let used = server.usage().cpu_seconds()? - idle;
+                    let nats_used = nats_cpu()?.zip(nats_idle).map(|(now, idle)| now - idle);
                     if let Some(nats) = &nats {
                         let stored = nats.monitor("/jsz").and_then(|jsz| jsz["messages"].as_u64()).unwrap_or_default();
                         eprintln!("{}: {stored} of {} are in the stream", subject.name(), outcome.answers());
                     }
-                    figures.push(Figures::new(&outcome, used, server.usage().peak_memory_mb()?));
+                    figures.push(Figures::new(&outcome, used, nats_used, server.usage().peak_memory_mb()?));
                 }
                 eprintln!("round {} of {rounds} is done", round + 1);
                 report.add(figures);
@@ -217,6 +227,7 @@ fn start(subject: Subject, folder: &Path, corpus: &Corpus, nats: Option<&NatsSer
             return bare(&["serve-journal", &address.to_string(), folder], address);
         }
         Subject::Nats(_) => return bare(&["serve-nats", &address.to_string(), &url], address),
+        Subject::Event => return bare(&["serve-event", &address.to_string(), &url], address),
         Subject::Gateway => "journal = \".\"".to_owned(),
         Subject::Broker(_) => format!("nats = {{ url = \"{url}\" }}"),
         Subject::Relay(_) => format!("journal = \".\"\nnats = {{ url = \"{url}\", ack = \"journal\" }}"),

@@ -11,17 +11,20 @@ pub(crate) struct Figures {
     p99_ms: f64,
     cpu_us: f64,
     memory_mb: f64,
+    nats_cpu_us: Option<f64>,
 }
 
 impl Figures {
-    /// Of a load, and what the server used: processor time in seconds, and memory.
-    pub(crate) fn new(outcome: &Outcome, cpu_seconds: f64, memory_mb: f64) -> Self {
+    /// Of a load, and what the server used: processor time in seconds, also of the NATS server, and memory.
+    pub(crate) fn new(outcome: &Outcome, cpu_seconds: f64, nats_cpu_seconds: Option<f64>, memory_mb: f64) -> Self {
+        let per_answer = |seconds: f64| seconds * 1e6 / outcome.answers() as f64;
         Self {
             rate: outcome.rate,
             p50_ms: outcome.percentile_ms(0.5),
             p99_ms: outcome.percentile_ms(0.99),
-            cpu_us: cpu_seconds * 1e6 / outcome.answers() as f64,
+            cpu_us: per_answer(cpu_seconds),
             memory_mb,
+            nats_cpu_us: nats_cpu_seconds.map(per_answer),
         }
     }
 }
@@ -46,13 +49,16 @@ impl Report {
     /// Prints a table of all subjects, then the ratios of the rates of these pairs.
     pub(crate) fn print(&self, ratios: &[(usize, usize)]) {
         println!(
-            "| subject | answers/s | p50 ms | p99 ms | server CPU µs/answer | peak memory MB |\n|---|---|---|---|---|---|"
+            "| subject | answers/s | p50 ms | p99 ms | server CPU µs/answer | NATS CPU µs/answer | peak memory MB |\n\
+             |---|---|---|---|---|---|---|"
         );
         for (at, name) in self.names.iter().enumerate() {
             let figure = |pick: fn(&Figures) -> f64, digits| self.spread(digits, |round| pick(&round[at]));
             let (rate, memory) = (figure(|f| f.rate, 0), figure(|f| f.memory_mb, 1));
             let (p50, p99, cpu) = (figure(|f| f.p50_ms, 2), figure(|f| f.p99_ms, 2), figure(|f| f.cpu_us, 1));
-            println!("| {name} | {rate} | {p50} | {p99} | {cpu} | {memory} |");
+            let has_nats = self.rounds.iter().all(|round| round[at].nats_cpu_us.is_some());
+            let nats = if has_nats { figure(|f| f.nats_cpu_us.unwrap_or_default(), 1) } else { "–".to_owned() };
+            println!("| {name} | {rate} | {p50} | {p99} | {cpu} | {nats} | {memory} |");
         }
         println!();
         for (of, to) in ratios {

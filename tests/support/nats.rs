@@ -128,6 +128,14 @@ impl NatsServer {
         Some(answer.json())
     }
 
+    /// The process's id, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        match &*self.process() {
+            Process::Running(child) => Some(child.id()),
+            _ => None,
+        }
+    }
+
     /// Kills the server at once (SIGKILL), if it runs.
     pub fn kill(&self) {
         let mut process = self.process();
