@@ -122,7 +122,8 @@ fn example() -> anyhow::Result<Message> {
         "request_id": "5CF3E7820000000000000000", "client_ip": "203.0.113.7", "vars": {"user": "42"}, "route": "bench",
         "bucket_from": "body", "proof": ["signature"], "origin": "callback",
     }))?;
-    let event = Event { id: EventId::from_bytes([0; 16]), time: "2026-01-01T00:00:00.123456789Z".parse()?, data };
+    let event =
+        Event { id: EventId::from_bytes([0; 16]), time: "2026-01-01T00:00:00.123456789Z".parse()?, data, trace: None };
     Ok(Message { subject: "upcall.uploads.examplebucket.PutObject".parse()?, event })
 }
 

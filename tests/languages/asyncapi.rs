@@ -270,5 +270,6 @@ fn example() -> Event {
             proof: vec![Proof::Signature],
             origin: Origin::Callback,
         },
+        trace: None,
     }
 }

@@ -154,6 +154,7 @@ fn generate(count: usize) -> Vec<Event> {
                 proof: vec![Proof::Signature],
                 origin: Origin::Callback,
             },
+            trace: None,
         }
     };
     (0..count).map(event).collect()

@@ -131,6 +131,7 @@ fn example() -> anyhow::Result<Message> {
             "vars": {"user": "42"}, "extra": {}, "route": "avatars", "bucket_from": "body",
             "proof": ["signature"], "origin": "callback",
         }))?,
+        trace: None,
     };
     Ok(Message { subject: "upcall.uploads.examplebucket.PutObject".parse()?, event })
 }

@@ -46,6 +46,7 @@ fn message_of(number: u64, bytes: usize) -> Message {
         id: EventId::from_request("examplebucket", "object", &number.to_string()),
         time: "2026-01-01T00:00:00Z".parse().unwrap(),
         data: serde_json::from_value(data).unwrap(),
+        trace: None,
     };
     Message { subject: "upcall.uploads.a.PutObject".parse().unwrap(), event }
 }

@@ -170,6 +170,7 @@ fn message(number: u64) -> Message {
         id,
         time: "2026-01-01T00:00:00Z".parse().expect("valid"),
         data: serde_json::from_value(data).expect("an upload"),
+        trace: None,
     };
     Message { subject: "upcall.uploads.a.PutObject".parse().expect("valid"), event }
 }

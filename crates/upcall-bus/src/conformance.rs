@@ -181,6 +181,7 @@ fn message_on(number: u64, subject: &str) -> Message {
             proof: Vec::new(),
             origin: Origin::Callback,
         },
+        trace: None,
     };
     Message { subject: subject.parse().expect("a subject"), event }
 }

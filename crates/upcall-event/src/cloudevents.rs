@@ -7,13 +7,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{Event, EventId, UploadCompleted, escape};
+use crate::{Event, EventId, TraceContext, UploadCompleted, escape};
 
 /// The CloudEvents `type` of our event. A change that readers could trip over gets a new number.
 pub const EVENT_TYPE: &str = "upcall.upload.completed.v1";
 /// The CloudEvents version.
 pub const SPEC_VERSION: &str = "1.0";
 const CONTENT_TYPE: &str = "application/json";
+/// The attributes of CloudEvents' extension for tracing. As headers they have the names that W3C gives them.
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_STATE: &str = "tracestate";
 
 /// The structured form, as it is written and as the schema describes it.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -38,6 +41,14 @@ pub(crate) struct Envelope<'a> {
     time: Timestamp,
     /// The type of `data`: `application/json`.
     datacontenttype: Cow<'a, str>,
+    /// The trace that the event belongs to, as W3C Trace Context has it. Absent where nothing is traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    traceparent: Option<Cow<'a, str>>,
+    /// What tracing systems have to tell each other, as W3C Trace Context has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    tracestate: Option<Cow<'a, str>>,
     /// What is known about the upload.
     data: Cow<'a, UploadCompleted>,
 }
@@ -56,6 +67,10 @@ struct Outline<'a> {
     subject: Cow<'a, str>,
     #[serde(borrow)]
     time: Cow<'a, str>,
+    #[serde(borrow, default)]
+    traceparent: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    tracestate: Option<Cow<'a, str>>,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -65,7 +80,7 @@ struct Outline<'a> {
 /// Header values are percent-encoded as the HTTP binding of CloudEvents prescribes, so that they are printable ASCII.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinaryEvent {
-    /// `ce-…` attributes and `content-type`, names in lower case.
+    /// `ce-…` attributes, `content-type`, and `traceparent` and `tracestate` where there is a trace; names in lower case.
     pub headers: Vec<(&'static str, String)>,
     /// The JSON of [`UploadCompleted`].
     pub data: Vec<u8>,
@@ -106,6 +121,7 @@ impl Event {
     /// Writes the structured form: one JSON document.
     #[must_use]
     pub fn to_structured(&self) -> Vec<u8> {
+        let parent = self.trace.as_ref().map(TraceContext::parent);
         let envelope = Envelope {
             specversion: SPEC_VERSION.into(),
             id: self.id,
@@ -114,6 +130,8 @@ impl Event {
             subject: self.data.object.as_str().into(),
             time: self.time,
             datacontenttype: CONTENT_TYPE.into(),
+            traceparent: parent.as_ref().map(|parent| parent.as_str().into()),
+            tracestate: self.trace.as_ref().and_then(TraceContext::state).map(|state| state.as_str().into()),
             data: Cow::Borrowed(&self.data),
         };
         let mut json = Vec::with_capacity(1024);
@@ -129,13 +147,14 @@ impl Event {
     pub fn from_structured(json: &[u8]) -> Result<Self, MalformedEvent> {
         let envelope: Envelope<'_> = serde_json::from_slice(json)?;
         check_kind(&envelope.specversion, &envelope.kind)?;
-        Ok(Self { id: envelope.id, time: envelope.time, data: envelope.data.into_owned() })
+        let trace = read_trace(envelope.traceparent.as_deref(), envelope.tracestate.as_deref());
+        Ok(Self { id: envelope.id, time: envelope.time, data: envelope.data.into_owned(), trace })
     }
 
     /// Writes the binary form: attributes as headers, the upload as data.
     #[must_use]
     pub fn to_binary(&self) -> BinaryEvent {
-        let headers = vec![
+        let mut headers = vec![
             ("ce-specversion", SPEC_VERSION.to_owned()),
             ("ce-id", self.id.to_string()),
             ("ce-type", EVENT_TYPE.to_owned()),
@@ -144,6 +163,7 @@ impl Event {
             ("ce-time", self.time.to_string()),
             ("content-type", CONTENT_TYPE.to_owned()),
         ];
+        headers.extend(trace_headers(self.trace.as_ref()));
         let data = serde_json::to_vec(&self.data).expect("strings, numbers and maps with string keys are always JSON");
         BinaryEvent { headers, data }
     }
@@ -164,6 +184,7 @@ impl Event {
             id: id.parse().map_err(|_| unreadable("ce-id", id))?,
             time: time.parse().map_err(|_| unreadable("ce-time", time))?,
             data: serde_json::from_slice(data)?,
+            trace: read_trace(header(TRACE_PARENT), header(TRACE_STATE)),
         })
     }
 }
@@ -180,7 +201,7 @@ impl BinaryEvent {
         if !outline.data.get().starts_with('{') {
             return Err(MalformedEvent::Json(serde::de::Error::custom("data is no object")));
         }
-        let headers = vec![
+        let mut headers = vec![
             ("ce-specversion", SPEC_VERSION.to_owned()),
             ("ce-id", outline.id.to_string()),
             ("ce-type", EVENT_TYPE.to_owned()),
@@ -189,8 +210,29 @@ impl BinaryEvent {
             ("ce-time", escape::header_value(&outline.time)),
             ("content-type", CONTENT_TYPE.to_owned()),
         ];
+        let trace = read_trace(outline.traceparent.as_deref(), outline.tracestate.as_deref());
+        headers.extend(trace_headers(trace.as_ref()));
         Ok(Self { headers, data: outline.data.get().as_bytes().to_vec() })
     }
+
+    /// The trace that the event belongs to.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        let header =
+            |name| self.headers.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
+        read_trace(header(TRACE_PARENT), header(TRACE_STATE))
+    }
+}
+
+/// A trace that can't be read is none: it is no reason to lose an event.
+fn read_trace(parent: Option<&str>, state: Option<&str>) -> Option<TraceContext> {
+    TraceContext::parse(parent?, state).ok()
+}
+
+fn trace_headers(trace: Option<&TraceContext>) -> impl Iterator<Item = (&'static str, String)> {
+    let parent = trace.map(|trace| (TRACE_PARENT, trace.parent().to_string()));
+    let state = trace.and_then(TraceContext::state).map(|state| (TRACE_STATE, state.as_str().to_owned()));
+    parent.into_iter().chain(state)
 }
 
 fn check_kind(spec_version: &str, kind: &str) -> Result<(), MalformedEvent> {
@@ -208,6 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::TraceState;
     use crate::event::tests::example;
 
     fn read_binary(event: &BinaryEvent) -> Result<Event, MalformedEvent> {
@@ -218,18 +261,24 @@ mod tests {
     proptest! {
         #[test]
         fn every_event_survives_both_forms(bucket in any::<String>(), object in any::<String>(), size in any::<Option<u64>>(),
-                                           vars in any::<std::collections::BTreeMap<String, String>>()) {
+                                           vars in any::<std::collections::BTreeMap<String, String>>(),
+                                           trace in any::<Option<([u8; 16], [u8; 8], bool)>>(), has_state in any::<bool>()) {
             let mut event = example();
             event.data.bucket = bucket;
             event.data.object = object;
             event.data.size = size;
             event.data.vars = vars;
+            let state = TraceState::parse("vendor=a/b,other=\"quoted\"").ok().filter(|_| has_state);
+            let trace = trace.and_then(|(trace, span, is_sampled)| TraceContext::new(trace, span, is_sampled));
+            event.trace = trace.map(|trace| trace.with_state(state));
             prop_assert_eq!(&Event::from_structured(&event.to_structured()).unwrap(), &event);
             let binary = event.to_binary();
-            prop_assert!(binary.headers.iter().all(|(_, value)| value.bytes().all(|b| (0x21..0x7f).contains(&b))));
+            prop_assert!(binary.headers.iter().all(|(_, value)| value.bytes().all(|b| (0x20..0x7f).contains(&b))));
             prop_assert_eq!(&read_binary(&binary).unwrap(), &event);
             let structured = String::from_utf8(event.to_structured()).unwrap();
-            prop_assert_eq!(BinaryEvent::from_structured(&structured).unwrap(), binary);
+            let converted = BinaryEvent::from_structured(&structured).unwrap();
+            prop_assert_eq!(converted.trace(), event.trace);
+            prop_assert_eq!(converted, binary);
         }
     }
 
@@ -251,6 +300,17 @@ mod tests {
             },
         });
         assert_eq!(written, documented);
+    }
+
+    #[test]
+    fn a_trace_that_is_none_costs_no_event() {
+        let mut json: serde_json::Value = serde_json::from_slice(&example().to_structured()).unwrap();
+        json["traceparent"] = "00-what".into();
+        assert_eq!(Event::from_structured(json.to_string().as_bytes()).unwrap(), example());
+        assert_eq!(BinaryEvent::from_structured(&json.to_string()).unwrap().headers, example().to_binary().headers);
+        let mut binary = example().to_binary();
+        binary.headers.push(("traceparent", "00-what".into()));
+        assert_eq!(read_binary(&binary).unwrap(), example());
     }
 
     #[test]

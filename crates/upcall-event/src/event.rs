@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::EventId;
+use crate::{EventId, TraceContext};
 
 /// One upload, completed and authenticated, with the identity that every reader of it shares.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Event {
     pub time: Timestamp,
     /// What is known about the upload.
     pub data: UploadCompleted,
+    /// The trace of the callback that it came by, and what published it. It stays with the event wherever that goes.
+    pub trace: Option<TraceContext>,
 }
 
 /// OSS's request ids are this long, and begin with so many digits of time.
@@ -174,6 +176,7 @@ pub(crate) mod tests {
                 proof: vec![Proof::Signature],
                 origin: Origin::Callback,
             },
+            trace: None,
         }
     }
 

@@ -13,6 +13,7 @@ mod id;
 mod schema;
 mod subject;
 mod template;
+mod trace;
 
 pub use cloudevents::{BinaryEvent, EVENT_TYPE, MalformedEvent, SPEC_VERSION};
 pub use condition::{Condition, Impossible};
@@ -26,3 +27,4 @@ pub use subject::{
     SubjectTooLong, escape_token, unescape_token,
 };
 pub use template::{InvalidTemplate, Part, Template};
+pub use trace::{InvalidTrace, TraceContext, TraceParent, TraceState};

@@ -32,6 +32,7 @@ pub(crate) fn event(object: &str) -> Event {
             proof: vec![Proof::Signature],
             origin: Origin::Callback,
         },
+        trace: None,
     }
 }
 

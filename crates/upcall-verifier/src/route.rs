@@ -197,7 +197,7 @@ impl Admitted<'_> {
     /// # Errors
     /// If its subject is longer than a bus takes.
     pub fn into_message(self, received: Timestamp) -> Result<Message, SubjectTooLong> {
-        let event = Event { id: self.id, time: received, data: self.data };
+        let event = Event { id: self.id, time: received, data: self.data, trace: None };
         Ok(Message { subject: self.route.subject.fill(&event)?, event })
     }
 }

@@ -84,5 +84,10 @@ pub(crate) fn event(number: usize) -> anyhow::Result<Event> {
         "proof": ["signature"], "origin": "callback",
     }))?;
     let request_id = data.request_id.clone().unwrap_or_default();
-    Ok(Event { id: EventId::from_request(&data.bucket, &data.object, &request_id), time: Timestamp::now(), data })
+    Ok(Event {
+        id: EventId::from_request(&data.bucket, &data.object, &request_id),
+        time: Timestamp::now(),
+        data,
+        trace: None,
+    })
 }

@@ -18,5 +18,5 @@ fn example(text: &str) -> Event {
         "route": "fuzz", "bucket_from": "body", "proof": ["signature"], "origin": "callback",
     });
     let data = serde_json::from_value(data).expect("the event's fields may be absent");
-    Event { id: EventId::from_request(text, text, text), time: "2026-01-01T00:00:00Z".parse().unwrap(), data }
+    Event { id: EventId::from_request(text, text, text), time: "2026-01-01T00:00:00Z".parse().unwrap(), data, trace: None }
 }

@@ -212,7 +212,7 @@ pub(super) fn message(number: u64, object: &str) -> Message {
         proof: vec![],
         origin: Origin::Callback,
     };
-    let event = Event { id: id(number), time: "2026-01-01T00:00:00Z".parse().unwrap(), data };
+    let event = Event { id: id(number), time: "2026-01-01T00:00:00Z".parse().unwrap(), data, trace: None };
     Message { subject: "upcall.uploads.b.PutObject".parse().unwrap(), event }
 }
 

@@ -43,6 +43,7 @@ fn event() -> Event {
             proof: vec![Proof::Signature],
             origin: Origin::Callback,
         },
+        trace: None,
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn event() -> Event {
             proof: vec![Proof::Signature],
             origin: Origin::Callback,
         },
+        trace: None,
     }
 }
 
