@@ -8,8 +8,8 @@ use serde_json::Value;
 
 /// The floors of `docs/ARCHITECTURE.md`, lowest first.
 const FLOORS: &[&[&str]] = &[
-    &["upcall-event", "upcall-callback", "upcall-telemetry"],
-    &["upcall-bus", "upcall-responder", "upcall-egress"],
+    &["upcall-event", "upcall-callback"],
+    &["upcall-telemetry", "upcall-bus", "upcall-responder", "upcall-egress"],
     &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-bus-nats", "upcall-consumer"],
     &[
         "upcall-sink-sql",

@@ -13,6 +13,7 @@ use upcall_bus::{
     SubscribeError, SubscribeErrorKind, Subscription,
 };
 use upcall_event::SubjectFilter;
+use upcall_telemetry::trace;
 
 use crate::backlog::Backlog;
 use crate::checkpointer::Checkpointer;
@@ -171,6 +172,7 @@ impl Publisher for Journal {
         if deadline.has_passed() {
             return Err(PublishErrorKind::Timeout.into());
         }
+        trace::published_on(trace::JOURNAL, message.event.trace.as_ref());
         // Made here, in the caller's task, so that the one writer has less to do.
         let payload = String::from_utf8(message.event.to_structured())
             .map_err(|source| PublishError { kind: PublishErrorKind::Rejected, source: Some(source.into()) })?;

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::time::{sleep, timeout_at};
 use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt};
 use upcall_event::{BinaryEvent, Event};
+use upcall_telemetry::trace;
 
 use crate::NatsBus;
 
@@ -22,6 +23,7 @@ const LETTER_ROOM: usize = 8 << 10;
 #[async_trait]
 impl Publisher for NatsBus {
     async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
+        trace::published_on(trace::NATS, message.event.trace.as_ref());
         self.publish_ref(&message, deadline).await
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use upcall_event::{Event, Subject};
 use upcall_responder::{AskError, AskErrorKind, Reply, Service, Veto};
+use upcall_telemetry::trace;
 
 use crate::NatsBus;
 use crate::connection::text;
@@ -47,8 +48,12 @@ impl Service for NatsService {
             return Err(AskError::new(AskErrorKind::Unreachable, self.bus.why_disconnected()));
         }
         let event = event.to_binary();
-        let question =
-            Request::new().headers(event_headers(event.headers)).payload(event.data.into()).timeout(Some(timeout));
+        let mut headers = event_headers(event.headers);
+        if let Some(trace) = trace::current() {
+            headers.insert("traceparent", trace.parent().as_str());
+            trace.state().into_iter().for_each(|state| headers.insert("tracestate", state.as_str()));
+        }
+        let question = Request::new().headers(headers).payload(event.data.into()).timeout(Some(timeout));
         let asked = self.bus.client().send_request(self.subject.as_str().to_owned(), question).await;
         read(asked.map_err(|error| self.failed(error))?)
     }

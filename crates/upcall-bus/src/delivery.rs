@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::Span;
 use upcall_event::{Event, Subject};
 
 use crate::Source;
@@ -16,6 +17,7 @@ pub struct Delivery {
     event: Event,
     attempt: u32,
     sequence: u64,
+    span: Span,
     settler: Option<Box<dyn Settler>>,
 }
 
@@ -55,7 +57,7 @@ impl Delivery {
     /// Made by a bus: an event, the number of this attempt (from 1), the event's place on the bus, and the way back.
     #[must_use]
     pub fn new(subject: Subject, event: Event, attempt: u32, sequence: u64, settler: Box<dyn Settler>) -> Self {
-        Self { subject, event, attempt, sequence, settler: Some(settler) }
+        Self { subject, event, attempt, sequence, span: Span::none(), settler: Some(settler) }
     }
 
     /// The subject that the event was published on.
@@ -80,6 +82,17 @@ impl Delivery {
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// What is recorded of the delivery, if anything is.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Has this recorded of the delivery. It ends when the delivery does.
+    pub fn record_with(&mut self, span: Span) {
+        self.span = span;
     }
 
     /// Says that the event's effect is in place. It is not delivered to this consumer again.

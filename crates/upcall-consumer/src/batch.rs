@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use tokio::time::timeout;
+use tracing::Instrument;
 use upcall_bus::{Delivery, Settlement};
+use upcall_telemetry::trace;
 
 use crate::settle::{Taken, decide, hand_back_all, is_last, settle_all, skip_all};
 use crate::{Item, Options, Sink, Source, Stats, Verdict, backoff};
@@ -55,7 +57,12 @@ impl Work {
 
     /// Delivers a batch, and tells the bus of what is not done: it must know of an event that comes again before a later
     /// one of the same object is delivered.
-    pub(crate) async fn process(&self, batch: Vec<Delivery>) -> Judged {
+    pub(crate) async fn process(&self, mut batch: Vec<Delivery>) -> Judged {
+        for delivery in &mut batch {
+            let (subject, event) = (delivery.subject().as_str(), delivery.event());
+            let span = trace::process(self.name(), subject, event.id, delivery.attempt(), event.trace.as_ref());
+            delivery.record_with(span);
+        }
         match self.attempt(&items(&batch)).await {
             Ok(verdicts) => self.judge(batch, verdicts).await,
             Err(reason) => self.judge_failed(batch, reason).await,
@@ -86,7 +93,8 @@ impl Work {
     /// One call of the sink. The error is a failure of the whole batch.
     async fn attempt(&self, items: &[Item<'_>]) -> Result<Vec<Verdict>, String> {
         let _in_flight = self.stats.deliver(items.len() as u64);
-        let mut verdicts = self.guarded(self.sink.deliver(items)).await?;
+        let span = trace::batch(self.name(), items.len(), items.iter().filter_map(|item| item.span));
+        let mut verdicts = self.guarded(self.sink.deliver(items)).instrument(span).await?;
         let given = verdicts.len();
         if given != items.len() {
             tracing::error!(
@@ -162,6 +170,7 @@ fn item(delivery: &Delivery) -> Item<'_> {
         event: delivery.event(),
         attempt: delivery.attempt(),
         sequence: delivery.sequence(),
+        span: Some(delivery.span()),
     }
 }
 

@@ -158,7 +158,7 @@ pub fn upload_of(number: u64, object: &str) -> Published {
         origin: Origin::Callback,
     };
     let id = EventId::from_request("examplebucket", object, &number.to_string());
-    Published { event: Event { id, time: time.parse().expect("a moment"), data }, sequence: number }
+    Published { event: Event { id, time: time.parse().expect("a moment"), data, trace: None }, sequence: number }
 }
 
 /// Delivers a batch as the consumer does, and gives the verdicts, which are one for each event.
@@ -175,8 +175,13 @@ fn subject() -> Subject {
 }
 
 fn items<'a>(subject: &'a Subject, batch: &'a [Published]) -> Vec<Item<'a>> {
-    let item =
-        |published: &'a Published| Item { subject, event: &published.event, attempt: 1, sequence: published.sequence };
+    let item = |published: &'a Published| Item {
+        subject,
+        event: &published.event,
+        attempt: 1,
+        sequence: published.sequence,
+        span: None,
+    };
     batch.iter().map(item).collect()
 }
 

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 use upcall_bus::{Delivery, SettleError, SettleErrorKind, Settlement};
+use upcall_telemetry::trace;
 
 use crate::stats::Count;
 use crate::{Backoff, Options, Stats, Verdict};
@@ -65,7 +67,10 @@ impl Taken {
 
 /// Makes settlements known to the bus, all at once, so that the bus can write them together.
 pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) -> Taken {
-    let settle = |(delivery, settlement)| settle(delivery, settlement, Count::Done, consumer, stats);
+    let settle = |(delivery, settlement): (Delivery, Settlement)| {
+        let span = delivery.span().clone();
+        settle(delivery, settlement, Count::Done, consumer, stats).instrument(span)
+    };
     summed(join_all(deliveries.into_iter().map(settle)).await, consumer)
 }
 
@@ -106,6 +111,11 @@ async fn settle(
     stats: &Stats,
 ) -> Result<(), SettleError> {
     let (event, attempt, started) = (delivery.event().id, delivery.attempt(), Instant::now());
+    let request_id = match &settlement {
+        Settlement::DeadLetter { .. } => delivery.event().data.request_id.clone(),
+        Settlement::Ack | Settlement::Retry { .. } | Settlement::HandBack => None,
+    };
+    trace::ended(delivery.span(), "upcall.outcome", outcome(&settlement), settlement != Settlement::Ack);
     let (mut failures, mut late) = (0, None);
     while let Err((unsettled, error)) = delivery.settle(settlement.clone()).await {
         failures += 1;
@@ -117,8 +127,9 @@ async fn settle(
         }
         if is_late && late.is_none() {
             let reason = crate::error_chain(&error);
+            let request_id = unsettled.event().data.request_id.as_deref();
             if !stats.is_late() {
-                tracing::warn!(consumer, %event, reason, "an event is done, and the bus does not take that: it is told until it does");
+                tracing::warn!(consumer, %event, request_id, reason, "an event is done, and the bus does not take that: it is told until it does");
             }
             late = Some(stats.late(&reason));
         }
@@ -135,10 +146,19 @@ async fn settle(
         Settlement::DeadLetter { reason } => {
             stats.failed(&reason);
             stats.count(Count::Dead, 1);
-            tracing::warn!(consumer, %event, attempt, reason, "dead letter: the sink can't take this event");
+            tracing::warn!(consumer, %event, request_id, attempt, reason, "dead letter: the sink can't take this event");
         }
     }
     Ok(())
+}
+
+fn outcome(settlement: &Settlement) -> &'static str {
+    match settlement {
+        Settlement::Ack => "done",
+        Settlement::Retry { .. } => "retried",
+        Settlement::DeadLetter { .. } => "dead",
+        Settlement::HandBack => "handed_back",
+    }
 }
 
 fn shortened(mut reason: String) -> String {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::Span;
 use upcall_bus::Source;
 use upcall_event::{Event, Subject};
 
@@ -55,6 +56,21 @@ pub struct Item<'a> {
     pub attempt: u32,
     /// The event's place on the bus: larger is later. Comparable within one bus only.
     pub sequence: u64,
+    /// What is recorded of the delivery, if anything is: the parent of what a sink records.
+    pub span: Option<&'a Span>,
+}
+
+impl Verdict {
+    /// The name in what is recorded.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Retry { .. } => "retry",
+            Self::Dead { .. } => "dead",
+            Self::Unavailable { .. } => "unavailable",
+        }
+    }
 }
 
 /// What became of one event.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
+use tracing::Instrument;
 use upcall_bus::{Deadline, Message, Receipt};
 use upcall_event::Event;
 use upcall_responder::{AskError, AskErrorKind, Asking, Reply, Verdict, When};
+use upcall_telemetry::trace::{self, CallbackTrace};
 
 use crate::callback::{Progress, Shared};
 use crate::error::{Error, RequestErrorKind, with_causes};
@@ -44,20 +46,20 @@ impl Shared {
         match asking.options.when {
             When::Before => {
                 drop(permit);
-                let asked = self.ask(route, asking, &message.event, deadline).await;
+                let asked = self.ask(route, asking, &message.event, deadline, &progress.trace).await;
                 stopwatch.lap(&self.measures.ask);
                 let answer = self.conclude_question(route, asking, &message.event, asked, progress)?;
                 let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
-                let receipt = self.publish(message, deadline).await?;
+                let receipt = self.publish(message, deadline, &progress.trace).await?;
                 stopwatch.lap(&self.measures.publish);
                 Ok((answer, receipt))
             }
             When::After => {
                 let event = message.event.clone();
-                let receipt = self.publish(message, deadline).await?;
+                let receipt = self.publish(message, deadline, &progress.trace).await?;
                 stopwatch.lap(&self.measures.publish);
                 drop(permit);
-                let asked = self.ask(route, asking, &event, deadline).await;
+                let asked = self.ask(route, asking, &event, deadline, &progress.trace).await;
                 stopwatch.lap(&self.measures.ask);
                 Ok((self.conclude_question(route, asking, &event, asked, progress)?, receipt))
             }
@@ -71,6 +73,7 @@ impl Shared {
         asking: &Asking,
         event: &Event,
         deadline: Deadline,
+        trace: &CallbackTrace,
     ) -> Result<Reply, AskError> {
         let _place = route.questions.try_acquire().map_err(|_| AskErrorKind::Busy)?;
         let left = deadline.remaining().saturating_sub(kept_back(asking.options.when, self.limits.budget));
@@ -78,7 +81,12 @@ impl Shared {
         if limit.is_zero() {
             return Err(AskErrorKind::Timeout.into());
         }
-        timeout(limit, asking.service.ask(event, limit)).await.unwrap_or_else(|_| Err(AskErrorKind::Timeout.into()))
+        let span = trace.ask();
+        let asked = timeout(limit, asking.service.ask(event, limit)).instrument(span.clone()).await;
+        let asked = asked.unwrap_or_else(|_| Err(AskErrorKind::Timeout.into()));
+        let outcome = asked.as_ref().map_or_else(|error| error.kind.code(), |_| "replied");
+        trace::ended(&span, "upcall.outcome", outcome, asked.is_err());
+        asked
     }
 
     /// Judges and counts what the service said.
@@ -103,7 +111,8 @@ impl Shared {
             Verdict::Fallback { answer, cause } => {
                 let cause = with_causes(&cause);
                 if let Some(suppressed) = self.rejections.may_log() {
-                    tracing::warn!(route = name, event = %event.id, suppressed, "answered with the fallback: {cause}");
+                    let request_id = event.data.request_id.as_deref();
+                    tracing::warn!(route = name, event = %event.id, request_id, suppressed, "answered with the fallback: {cause}");
                 }
                 progress.fallback = Some(cause);
                 Ok(answer.into())

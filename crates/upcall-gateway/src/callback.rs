@@ -14,10 +14,12 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
+use tracing::Instrument;
 use upcall_bus::{Deadline, Message, PublishErrorKind, Receipt};
 use upcall_callback::{CallbackRequest, Target, TargetError};
-use upcall_event::EventId;
+use upcall_event::{EventId, TraceContext};
 use upcall_responder::{Responder, VetoAnswer};
+use upcall_telemetry::trace::{self, Answered, CallbackTrace};
 use upcall_verifier::{Refusal, Verifier};
 
 use crate::answer;
@@ -26,6 +28,7 @@ use crate::body;
 use crate::clock::Clock;
 use crate::error::{Error, RequestErrorKind};
 use crate::measure::{Measures, Stopwatch};
+use crate::network::Network;
 use crate::options::{Limits, Observed, Observer, OriginalTarget};
 use crate::quarantine::{self, Intake};
 use crate::rejections::{Rejection, Rejections, printable};
@@ -35,6 +38,7 @@ use crate::routes::{BoundRoute, Found, RouteTable};
 pub(crate) struct Shared {
     pub(crate) routes: RouteTable,
     pub(crate) original_target: Option<OriginalTarget>,
+    pub(crate) tracing_peers: Vec<Network>,
     pub(crate) verifier: Verifier,
     pub(crate) limits: Limits,
     pub(crate) permits: Semaphore,
@@ -62,6 +66,7 @@ pub(crate) struct Progress<'s> {
     event: Option<(EventId, String, String)>,
     /// Why a fallback is answered.
     pub(crate) fallback: Option<String>,
+    pub(crate) trace: CallbackTrace,
 }
 
 /// Answers one request. Whatever happens, the answer is JSON.
@@ -72,13 +77,14 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Reque
     let deadline = Deadline::after(shared.limits.budget);
     let _in_flight = shared.measures.count_in_flight();
     let (parts, body) = request.into_parts();
-    let mut progress = Progress::default();
-    let work = shared.take(&parts, body, peer, deadline, &mut progress);
+    let mut progress = Progress { trace: shared.trace(&parts.headers, peer), ..Progress::default() };
+    let span = progress.trace.span();
+    let work = shared.take(&parts, body, peer, deadline, &mut progress).instrument(span.clone());
     let result = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(result) => result,
         Err(_panic) => Err(RequestErrorKind::Internal.into()),
     };
-    shared.conclude(result, &parts, peer, &progress, &stopwatch)
+    span.in_scope(|| shared.conclude(result, &parts, peer, &progress, &stopwatch))
 }
 
 impl Shared {
@@ -108,6 +114,7 @@ impl Shared {
 
             // Only now: a client that sends a head and no body must not keep others from being worked on.
             let permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
+            let _verifying = progress.trace.verify();
             let target = Target::parse(&signed).map_err(Refusal::Target)?;
             let request = callback_request(&target, &body, &parts.headers);
             let verified = self.verifier.verify(request, deadline).await?;
@@ -130,9 +137,11 @@ impl Shared {
             }
         };
         // The answer is made before the bus takes the event, which so need not be copied.
+        let responding = progress.trace.respond();
         let answer = template.fill(&message.event).map_err(|_| RequestErrorKind::AnswerTooLarge)?;
+        drop(responding);
         stopwatch.lap(&self.measures.respond);
-        let receipt = self.publish(message, deadline).await?;
+        let receipt = self.publish(message, deadline, &progress.trace).await?;
         stopwatch.lap(&self.measures.publish);
         Ok((answer.into(), receipt))
     }
@@ -140,9 +149,27 @@ impl Shared {
     /// Publishes. A bus keeps the deadline by itself; one that does not must not keep the uploader waiting.
     ///
     /// No `async fn`, which would hold the message once more in every callback's future.
-    pub(crate) fn publish(&self, message: Message, deadline: Deadline) -> impl Future<Output = Result<Receipt, Error>> {
+    pub(crate) fn publish(
+        &self,
+        mut message: Message,
+        deadline: Deadline,
+        trace: &CallbackTrace,
+    ) -> impl Future<Output = Result<Receipt, Error>> + use<'_> {
+        let (span, carried) = trace.publish(message.subject.as_str(), message.event.id);
+        message.event.trace = carried;
         let published = timeout_at(deadline.instant().into(), self.verifier.publish(message, deadline));
-        published.map(|in_time| Ok(in_time.unwrap_or_else(|_| Err(Refusal::Bus(PublishErrorKind::Timeout.into())))?))
+        published.instrument(span.clone()).map(move |in_time| {
+            let published = in_time.unwrap_or_else(|_| Err(Refusal::Bus(PublishErrorKind::Timeout.into())));
+            trace::ended(&span, "upcall.receipt", receipt_name(&published), published.is_err());
+            Ok(published?)
+        })
+    }
+
+    /// The callback's trace: a new one, unless somebody who is trusted with that has begun it.
+    fn trace(&self, headers: &HeaderMap, peer: SocketAddr) -> CallbackTrace {
+        let is_believed = self.tracing_peers.iter().any(|network| network.contains(peer.ip()));
+        let parent = text(headers, &TRACE_PARENT).filter(|_| is_believed);
+        CallbackTrace::begin(parent.and_then(|parent| TraceContext::parse(parent, text(headers, &TRACE_STATE)).ok()))
     }
 
     /// Room for a body that is longer than callbacks are. The usual ones need none, so that these can't be in their way.
@@ -220,6 +247,15 @@ impl Shared {
                 (kind.code(), Some(reason), response)
             }
         };
+        progress.trace.answered(&Answered {
+            method: parts.method.as_str(),
+            path: route.map(|_| parts.uri.path()),
+            route,
+            request_id: text(headers, &REQUEST_ID),
+            status: response.status().as_u16(),
+            outcome,
+            reason: reason.as_deref(),
+        });
         if let Some(observer) = &self.observer {
             let event = progress.event.as_ref();
             let observed = Observed {
@@ -242,6 +278,16 @@ impl Shared {
 const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");
 const BUCKET: HeaderName = HeaderName::from_static("x-oss-bucket");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-oss-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+
+fn receipt_name(published: &Result<Receipt, Refusal>) -> &'static str {
+    match published {
+        Ok(Receipt::Stored) => "stored",
+        Ok(Receipt::Duplicate) => "duplicate",
+        Err(_) => "failed",
+    }
+}
 
 fn callback_request<'a>(target: &'a Target<'a>, body: &'a [u8], headers: &'a HeaderMap) -> CallbackRequest<'a> {
     // A value that is not text is no value that OSS sends; it must not pass for an absent one.

@@ -96,6 +96,7 @@ impl Gateway {
             limits,
             permits: Semaphore::new(limits.callbacks_max),
             long_bodies_kib: Semaphore::new(callback::LONG_BODIES_KIB),
+            tracing_peers: options.tracing_peers,
             clock: Clock::default(),
             rejections: Rejections::new(limits.log_lines_per_second),
             quarantine,

@@ -25,6 +25,9 @@ pub struct Options {
     pub routes: Vec<RouteOptions>,
     /// Which proxies may say what the original request target was.
     pub original_target: Option<OriginalTarget>,
+    /// Whose `traceparent` is believed. Of anybody else it is ignored: whoever sends a callback must not decide what is
+    /// recorded, nor into which trace.
+    pub tracing_peers: Vec<Network>,
     /// Authenticates callbacks and publishes what they report.
     pub verifier: Verifier,
     /// Where everything is counted.
@@ -147,6 +150,7 @@ impl Options {
             admin: None,
             routes: Vec::new(),
             original_target: None,
+            tracing_peers: Vec::new(),
             verifier,
             metrics,
             ready_checks: Vec::new(),

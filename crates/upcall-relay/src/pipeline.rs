@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tracing::Span;
 use upcall_bus::{PublishError, PublishErrorKind, error_chain};
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::{Ack, Link, Outbox};
@@ -72,6 +73,8 @@ struct Sent {
     fresh: bool,
     /// Once it is answered: where the stream holds it, `None` if it was set aside.
     answer: Option<Option<u64>>,
+    /// What is recorded of its way, until it is answered.
+    span: Span,
     /// The last of the events directly behind it that need not be sent, and where the stream holds that.
     then: Option<(u64, Option<u64>, EventId)>,
 }
@@ -132,10 +135,10 @@ impl Worker {
 }
 
 impl Sent {
-    fn new(event: &RawEvent) -> Self {
+    fn new(event: &RawEvent, span: Span) -> Self {
         let RawEvent { sequence: journal, id, stored_at_ms, .. } = *event;
         let (at, bytes) = (Instant::now(), event.payload.len());
-        Self { journal, id, stored_at_ms, bytes, at, batch: 1, fresh: false, answer: None, then: None }
+        Self { journal, id, stored_at_ms, bytes, at, batch: 1, fresh: false, answer: None, span, then: None }
     }
 }
 
@@ -238,9 +241,10 @@ impl Pipeline {
             Ok(outgoing) => outgoing,
             Err(why) => return self.set_aside(worker, event, why).await,
         };
+        let span = batch::span(&outgoing);
         match self.outbox.send(outgoing).await {
             Ok(_) => {
-                self.is_sent(Sent::new(&event));
+                self.is_sent(Sent::new(&event, span));
                 Ok(())
             }
             Err(error) if !error.kind.is_retryable() => self.set_aside(worker, event, error_chain(&error)).await,
@@ -283,6 +287,7 @@ impl Pipeline {
                 let (index, batch) = (index.unwrap_or_default(), sent.batch);
                 for (back, sent) in self.sent.range_mut(..=index).rev().take(batch).enumerate() {
                     sent.answer = Some(Some(ack.sequence.saturating_sub(back as u64)));
+                    sent.span = Span::none();
                     sent.fresh = !ack.duplicate;
                 }
             }

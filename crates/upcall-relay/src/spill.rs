@@ -9,6 +9,7 @@ use tracing::debug;
 use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt, error_chain};
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
+use upcall_telemetry::trace;
 
 use crate::SpillOptions;
 use crate::breaker::Breaker;
@@ -80,8 +81,10 @@ impl Spill {
 impl Publisher for Spill {
     async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
         if let Some(published) = self.try_broker(&message, deadline).await {
+            trace::published_on(trace::NATS, message.event.trace.as_ref());
             return published;
         }
+        trace::spilled(message.event.trace.as_ref());
         let receipt = self.shared.journal.publish(message, deadline).await?;
         if receipt == Receipt::Stored {
             self.shared.spilled.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout_at};
 use upcall_event::Event;
 use upcall_responder::{ANSWER_BYTES_MAX, AskError, AskErrorKind, InvalidReply, Reply, Service, Veto};
+use upcall_telemetry::trace;
 
 use crate::options::Options;
 use crate::reason::reason;
@@ -84,7 +85,13 @@ impl HttpService {
     }
 
     async fn post(&self, event: Bytes) -> Result<Response, reqwest::Error> {
-        self.client.post(self.url.clone()).body(event).send().await
+        let mut request = self.client.post(self.url.clone()).body(event);
+        if let Some(trace) = trace::current() {
+            request = request.header("traceparent", trace.parent().as_str());
+            request =
+                trace.state().into_iter().fold(request, |request, state| request.header("tracestate", state.as_str()));
+        }
+        request.send().await
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::time::timeout;
 use upcall_consumer::Item;
+use upcall_telemetry::trace;
 
 use crate::Options;
 use crate::tail::Tail;
@@ -125,6 +126,10 @@ fn command(options: &Options, item: &Item<'_>) -> Command {
         if !value.contains('\0') {
             command.env(name, value);
         }
+    }
+    // Whatever else the program does with OpenTelemetry goes by it.
+    if let Some(trace) = item.span.and_then(trace::context) {
+        command.env("TRACEPARENT", trace.parent().to_string());
     }
     if let Some(folder) = &options.folder {
         command.current_dir(folder);

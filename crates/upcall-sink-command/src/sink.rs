@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use upcall_consumer::{Item, Sink, Source, Verdict};
+use upcall_telemetry::trace;
 
 use crate::program::{self, End};
 use crate::verdict::{of_status, reason};
@@ -60,7 +61,12 @@ impl Sink for CommandSink {
             let verdict = match verdicts.last() {
                 // It would be so for each.
                 Some(outage @ Verdict::Unavailable { .. }) => Verdict::clone(outage),
-                _ => self.take(item).await,
+                _ => {
+                    let span = trace::sink(item.span, "program");
+                    let verdict = self.take(&Item { span: Some(&span), ..*item }).await;
+                    trace::ended(&span, "upcall.outcome", verdict.name(), verdict != Verdict::Done);
+                    verdict
+                }
             };
             verdicts.push(verdict);
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use upcall_consumer::{Item, Sink, Source, Verdict, error_chain};
 use upcall_egress::{Client, Endpoint};
 use upcall_event::Event;
+use upcall_telemetry::trace;
 
 use crate::mail::Transport;
 use crate::notice::{Digest, Message, Notice};
@@ -202,6 +203,7 @@ impl Sink for NotifySink {
         // Whatever is not told below was told before.
         let mut verdicts = vec![Verdict::Done; batch.len()];
         let mut alone: Option<String> = None;
+        let spans: Vec<_> = batch.iter().map(|item| trace::sink(item.span, "notify")).collect();
         for telling in self.tellings(batch) {
             let verdict = match &alone {
                 Some(reason) => Err(reason.clone()),
@@ -212,6 +214,9 @@ impl Sink for NotifySink {
                 Verdict::Unavailable { reason }
             });
             telling.places.iter().for_each(|place| verdicts[*place] = verdict.clone());
+        }
+        for (span, verdict) in spans.iter().zip(&verdicts) {
+            trace::ended(span, "upcall.outcome", verdict.name(), *verdict != Verdict::Done);
         }
         verdicts
     }

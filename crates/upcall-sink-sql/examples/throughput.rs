@@ -40,7 +40,7 @@ async fn through_the_sink(events: &[Event], batch: usize) -> Result<f64, Failure
             .iter()
             .map(|event| {
                 sequence += 1;
-                Item { subject: &subject, event, attempt: 1, sequence }
+                Item { subject: &subject, event, attempt: 1, sequence, span: None }
             })
             .collect();
         let verdicts = sink.deliver(&items).await;

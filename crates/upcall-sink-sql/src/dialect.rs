@@ -26,6 +26,15 @@ impl Dialect {
         }
     }
 
+    /// The name in what is recorded, as OpenTelemetry's conventions have it.
+    pub(crate) fn system(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgresql",
+            Self::MySql => "mysql",
+        }
+    }
+
     /// The type of a column.
     pub(crate) fn column_type(self, kind: Kind) -> &'static str {
         match (self, kind) {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tracing::Span;
 use upcall_consumer::{Item, Sink, Source, Verdict, error_chain};
+use upcall_telemetry::trace;
 
 use crate::column::Unstorable;
 use crate::database::Database;
@@ -56,6 +58,19 @@ impl SqlSink {
             Effect::Table { .. } => Row::new(item, self.store.keys()),
             Effect::Statement { statement, .. } => statement.row(item, self.store.keys()),
         }
+    }
+
+    /// What is recorded of each event's part in the transaction.
+    fn spans(&self, batch: &[Item<'_>]) -> Vec<Span> {
+        if batch.iter().all(|item| item.span.is_none_or(Span::is_disabled)) {
+            return Vec::new();
+        }
+        let system = self.store.system();
+        let (operation, table) = match &self.effect {
+            Effect::Table { table, .. } => ("UPSERT", table.as_str()),
+            Effect::Statement { .. } => ("EXECUTE", ""),
+        };
+        batch.iter().map(|item| trace::statement(item.span, system, operation, table)).collect()
     }
 
     /// Applies rows, and notes a verdict for each that is not done. Halves what the database refuses until the
@@ -126,7 +141,11 @@ impl Sink for SqlSink {
                 Err(unstorable) => verdicts[place] = Verdict::Dead { reason: unstorable.to_string() },
             }
         }
+        let spans = self.spans(batch);
         self.apply(&rows, &places, &mut verdicts).await;
+        for (span, verdict) in spans.iter().zip(&verdicts) {
+            trace::ended(span, "upcall.outcome", verdict.name(), *verdict != Verdict::Done);
+        }
         self.forget().await;
         verdicts
     }

@@ -28,6 +28,7 @@ pub(crate) struct Store {
     database: Box<dyn Database>,
     schema: Schema,
     is_table: bool,
+    system: &'static str,
     statement_timeout: Duration,
     /// Learnt when the tables are looked at.
     keys: Mutex<Keys>,
@@ -39,9 +40,15 @@ impl Store {
             database,
             schema: Schema::new(dialect, &options.effect),
             is_table: matches!(options.effect, Effect::Table { .. }),
+            system: dialect.system(),
             statement_timeout: options.statement_timeout,
             keys: Mutex::new(Keys::Times),
         }
+    }
+
+    /// The kind of database, in what is recorded.
+    pub(crate) fn system(&self) -> &'static str {
+        self.system
     }
 
     /// How the keys of applied events are made.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use upcall_event::Event;
+use upcall_event::{Event, TraceContext};
 
 use crate::s3;
 use crate::secret::{Secret, signatures};
@@ -43,6 +43,17 @@ pub(crate) fn sign(headers: &mut HeaderMap, secrets: &[Secret], id: &str, timest
     for (name, value) in parts {
         // Hexadecimal, decimal and base64 digits are.
         if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
+/// Tells the receiver which span is waiting for it. Without one, the headers stay as the event has them.
+pub(crate) fn carry(headers: &mut HeaderMap, trace: Option<&TraceContext>) {
+    let Some(trace) = trace else { return };
+    let state = trace.state().map(|state| ("tracestate", state.as_str().to_owned()));
+    for (name, value) in [("traceparent", trace.parent().to_string())].into_iter().chain(state) {
+        if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
     }

@@ -10,12 +10,14 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tracing::Instrument;
 use upcall_consumer::{Item, Sink, Source, Verdict};
 use upcall_egress::{Admission, Breaker, BuildError, Client, Error, ErrorKind, Pace, Response};
+use upcall_telemetry::trace;
 
 use crate::Options;
 use crate::judge::{Condition, judge};
-use crate::message::{message, sign};
+use crate::message::{carry, message, sign};
 
 /// How soon a kept connection breaks that the endpoint had closed meanwhile. The request is then sent on another.
 const STALE: Duration = Duration::from_secs(1);
@@ -95,9 +97,15 @@ impl WebhookSink {
         headers.extend(self.options.headers.clone());
         let id = item.event.id.to_string();
         sign(&mut headers, &self.options.secrets, &id, Timestamp::now().as_second(), &body);
-        let posted = self.send(headers, body).await;
+        let span = trace::post(item.span, self.options.endpoint.host());
+        carry(&mut headers, trace::context(&span).as_ref());
+        let posted = self.send(headers, body).instrument(span.clone()).await;
+        if let Ok(response) = &posted {
+            span.record("http.response.status_code", response.status.as_u16());
+        }
         let judgement = judge(&self.options, (item.event.id, item.attempt), &posted, SystemTime::now());
         self.note(judgement.endpoint);
+        trace::ended(&span, "upcall.outcome", judgement.verdict.name(), judgement.verdict != Verdict::Done);
         judgement.verdict
     }
 

@@ -43,6 +43,7 @@ pub(crate) fn event(object: &str) -> Event {
             proof: vec![Proof::Signature],
             origin: Origin::Callback,
         },
+        trace: None,
     }
 }
 
@@ -67,7 +68,7 @@ fn sink(options: Options) -> WebhookSink {
 async fn deliver(sink: &WebhookSink, objects: &[&str]) -> Vec<Verdict> {
     let subject: Subject = "upcall.uploads.examplebucket.PutObject".parse().unwrap();
     let events: Vec<Event> = objects.iter().map(|object| event(object)).collect();
-    let item = |event| Item { subject: &subject, event, attempt: 1, sequence: 1 };
+    let item = |event| Item { subject: &subject, event, attempt: 1, sequence: 1, span: None };
     let batch: Vec<Item<'_>> = events.iter().map(item).collect();
     let verdicts = timeout(LONG, sink.deliver(&batch)).await.expect("an end");
     assert_eq!(verdicts.len(), objects.len());

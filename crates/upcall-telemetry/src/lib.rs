@@ -1,4 +1,5 @@
-//! Logs and metrics, and every name that operators see, in one place.
+//! Logs, metrics and spans, and every name that operators see, in one place.
 
 pub mod log;
 pub mod metrics;
+pub mod trace;

@@ -3,8 +3,12 @@
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{FilterExt, ParseError, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::trace;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +35,18 @@ pub fn check_filter(filter: &str) -> Result<(), ParseError> {
 /// How many lines may wait for a reader of standard error. Beyond it lines are lost, and callbacks are not.
 const LINES_WAITING_MAX: usize = 8192;
 
+/// Whoever sees spans and lines beside standard error.
+#[derive(Default)]
+pub struct Layers {
+    /// Sees the spans that are recorded.
+    pub spans: Option<BoxedLayer>,
+    /// Sees the lines that are written.
+    pub lines: Option<BoxedLayer>,
+}
+
+/// Somebody who sees spans and lines.
+pub type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Logging that has been started. Lines that still wait are written when it is dropped.
 #[derive(Debug)]
 #[must_use = "lines that still wait are written when it is dropped"]
@@ -44,15 +60,21 @@ pub struct Logging {
 ///
 /// # Errors
 /// If the filter is none.
-pub fn start(format: Format, filter: &str) -> Result<Logging, ParseError> {
+pub fn start(format: Format, filter: &str, layers: Layers) -> Result<Logging, ParseError> {
     let filter = EnvFilter::try_new(filter)?;
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING_MAX);
     let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    // An error means that logging was started before, as in a test: the first start holds.
-    let _already_started = match format {
-        Format::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match format {
+        Format::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
     };
+    // One filter for all who see lines. What is recorded of traces is none of them.
+    let lines: Vec<_> = layers.lines.into_iter().chain([lines]).collect();
+    let lines = lines.with_filter(filter.and(filter_fn(|metadata| metadata.target() != trace::TARGET)));
+    let spans = layers.spans.map(|spans| spans.with_filter(filter_fn(|metadata| metadata.target() == trace::TARGET)));
+    let layers: Vec<_> = spans.map(Layer::boxed).into_iter().chain([lines.boxed()]).collect();
+    // An error means that logging was started before, as in a test: the first start holds.
+    let _already_started = tracing_subscriber::registry().with(layers).try_init();
     Ok(Logging { _writer: guard })
 }

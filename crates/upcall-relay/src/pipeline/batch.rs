@@ -1,9 +1,11 @@
 //! Events as the stream gets them, alone and in batches.
 
+use tracing::Span;
 use upcall_bus::error_chain;
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::Outgoing;
 use upcall_event::{BinaryEvent, Subject};
+use upcall_telemetry::trace;
 
 use super::{Pipeline, Sent};
 use crate::doubt::Moment;
@@ -34,11 +36,13 @@ impl Pipeline {
             && let Some(event) = self.ready.front()
         {
             bytes += event.payload.len();
-            match outgoing(event) {
-                Ok(outgoing) if bytes <= BATCH_BYTES_MAX => batch.push(outgoing),
+            let outgoing = match outgoing(event) {
+                Ok(outgoing) if bytes <= BATCH_BYTES_MAX => outgoing,
                 _ => break,
-            }
-            sent.extend(self.ready.pop_front().as_ref().map(Sent::new));
+            };
+            sent.push(Sent::new(event, span(&outgoing)));
+            self.ready.pop_front();
+            batch.push(outgoing);
         }
         let Some(last) = sent.last_mut() else {
             let Some(event) = self.ready.pop_front() else { return Ok(()) };
@@ -63,6 +67,14 @@ impl Pipeline {
         }
         Ok(())
     }
+}
+
+/// What is recorded of an event's way to the stream.
+pub(super) fn span(outgoing: &Outgoing) -> Span {
+    if !trace::is_on() {
+        return Span::none();
+    }
+    trace::relay(&outgoing.subject, outgoing.id, outgoing.event.trace().as_ref())
 }
 
 /// An event as it goes to the stream.

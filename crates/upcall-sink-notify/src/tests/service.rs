@@ -35,8 +35,10 @@ fn chat(kind: ChatKind, server: &Server) -> Options {
 
 async fn deliver(sink: &NotifySink, events: &[&Event]) -> Vec<Verdict> {
     let subject: Subject = "upcall.uploads.examplebucket.PutObject".parse().unwrap();
-    let items: Vec<_> =
-        (1..).zip(events).map(|(sequence, event)| Item { subject: &subject, event, attempt: 1, sequence }).collect();
+    let items: Vec<_> = (1..)
+        .zip(events)
+        .map(|(sequence, event)| Item { subject: &subject, event, attempt: 1, sequence, span: None })
+        .collect();
     sink.deliver(&items).await
 }
 

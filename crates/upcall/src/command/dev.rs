@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use upcall_bus::error_chain;
 use upcall_simulator::{Handle, Options, Simulator};
-use upcall_telemetry::log::Format;
+use upcall_telemetry::log::{Format, Layers};
 
 use crate::config::Config;
 use crate::node::Node;
@@ -52,7 +52,7 @@ const BUCKET: &str = "examplebucket";
 const LOG_FILTER: &str = "warn,upcall_gateway=error";
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let _logging = upcall_telemetry::log::start(Format::Human, LOG_FILTER)?;
+    let _logging = upcall_telemetry::log::start(Format::Human, LOG_FILTER, Layers::default())?;
     runtime::block_on(async {
         std::fs::create_dir_all(&arguments.data)
             .with_context(|| format!("{} can't be made", arguments.data.display()))?;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tracing::info;
+use upcall_telemetry::log::Layers;
 
 use crate::config::Config;
 use crate::node::Node;
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
-    let _logging = upcall_telemetry::log::start(config.log.format, &config.log.filter)?;
+    let _logging = upcall_telemetry::log::start(config.log.format, &config.log.filter, Layers::default())?;
     runtime::block_on(async move {
         let shutdown = signals::shutdown()?;
         let summary = config.summary();
