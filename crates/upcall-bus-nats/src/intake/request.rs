@@ -61,6 +61,7 @@ enum Standing {
 }
 
 /// What a request says next.
+#[expect(clippy::large_enum_variant, reason = "nearly all are messages, and none is kept")]
 pub(super) enum Said {
     Message(Message),
     /// It has ended: another one may be sent.
