@@ -94,7 +94,7 @@ async fn an_error_whose_code_is_missing_or_no_number_is_a_failure_in_the_service
         let service = NatsService::new(bus.clone(), SUBJECT.parse().unwrap());
         let error = service.ask(&message(1).event, TIMEOUT).await.unwrap_err();
         assert_eq!(error.kind, AskErrorKind::Failed, "{headers:?}");
-        assert!(upcall_bus::error_chain(&error).ends_with(told), "{headers:?}: {error:?}");
+        assert!(error_chain(&error).ends_with(told), "{headers:?}: {error:?}");
         bus.close().await;
     }
 }
