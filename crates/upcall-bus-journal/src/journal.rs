@@ -1,5 +1,6 @@
 //! The handle.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
@@ -87,6 +88,13 @@ impl Journal {
     #[must_use]
     pub fn overdue(&self) -> Option<Overdue> {
         self.handle.shared.overdue()
+    }
+
+    /// How many events this process has dropped, past their retention, before a consumer had settled them, by its name.
+    /// Only with [`Retention::drop_unsettled`](crate::Retention::drop_unsettled). Cheap.
+    #[must_use]
+    pub fn dropped_unsettled(&self) -> BTreeMap<String, u64> {
+        self.handle.shared.dropped()
     }
 
     /// Tells how the journal and its consumers are doing. Reads files: not for a thread that must not block.

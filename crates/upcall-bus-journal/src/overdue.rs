@@ -47,6 +47,17 @@ pub(crate) fn unsettled_by(db: &Connection, up_to: u64) -> rusqlite::Result<Vec<
     db.prepare(sql)?.query_map([up_to], |row| row.get(0))?.collect()
 }
 
+/// How many events up to here each consumer has not settled, but for those that have none. Those that its filter has
+/// not looked at yet count.
+pub(crate) fn count_unsettled(db: &Connection, up_to: u64) -> rusqlite::Result<Vec<(String, u64)>> {
+    let sql = "SELECT name, count(*) FROM consumer JOIN event ON event.sequence <= ?1
+               WHERE event.sequence > floor AND NOT EXISTS (
+                         SELECT 1 FROM settled WHERE settled.consumer = name AND settled.sequence = event.sequence)
+                     OR EXISTS (SELECT 1 FROM retry WHERE retry.consumer = name AND retry.sequence = event.sequence)
+               GROUP BY name";
+    db.prepare(sql)?.query_map([up_to], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
 impl fmt::Display for Overdue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (noun, verb) = if self.consumers.len() == 1 { ("consumer", "has") } else { ("consumers", "have") };

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use upcall_event::EventId;
 
 use crate::index::{Index, Key};
-use crate::overdue::{Overdue, unsettled_by};
+use crate::overdue::{Overdue, count_unsettled};
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::statements::{Statements, Sync};
@@ -78,7 +78,7 @@ impl Schedule {
         if let Some(past) = self.past(statements.db, retention)? {
             let events = past.events(statements.db, retention)?;
             if let Some(last) = events.last().map(|event| event.sequence) {
-                self.remove(statements, &events, last, retention)?;
+                self.remove(statements, &events, last, shared)?;
                 index.forget(events.iter().map(|event| event.key));
                 if retention.drop_unsettled {
                     for session in sessions.values() {
@@ -137,14 +137,15 @@ impl Schedule {
         statements: &mut Statements<'_>,
         events: &[Removed],
         last: u64,
-        retention: &Retention,
+        shared: &Shared,
     ) -> rusqlite::Result<()> {
-        let losers = if retention.drop_unsettled { unsettled_by(statements.db, last)? } else { Vec::new() };
+        let drop_unsettled = shared.options.retention.drop_unsettled;
+        let losers = if drop_unsettled { count_unsettled(statements.db, last)? } else { Vec::new() };
         // Nothing is lost if a power cut undoes it.
-        statements
-            .transaction(Sync::Lazy, |statements| remove(statements.db, events, last, retention.drop_unsettled))?;
+        statements.transaction(Sync::Lazy, |statements| remove(statements.db, events, last, drop_unsettled))?;
+        shared.add_dropped(&losers);
         if !losers.is_empty() && self.is_time_to_warn() {
-            let consumers = losers.join(", ");
+            let consumers = losers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
             warn!(consumers, "events past their retention were dropped before these consumers had settled them");
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What the handles, the subscriptions and the writer share.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) finished: watch::Sender<bool>,
     fault: Mutex<Option<Cause>>,
     overdue: Mutex<Option<Overdue>>,
+    /// How many events were dropped that a consumer had not settled, by its name.
+    dropped: Mutex<BTreeMap<String, u64>>,
     /// Since when the writer has been at one and the same turn.
     turn: Mutex<Option<Instant>>,
 }
@@ -40,6 +43,7 @@ impl Shared {
             finished: watch::Sender::new(false),
             fault: Mutex::default(),
             overdue: Mutex::default(),
+            dropped: Mutex::default(),
             turn: Mutex::default(),
         }
     }
@@ -54,6 +58,17 @@ impl Shared {
 
     pub(crate) fn set_overdue(&self, overdue: Option<Overdue>) {
         *self.overdue.lock().unwrap_or_else(PoisonError::into_inner) = overdue;
+    }
+
+    pub(crate) fn dropped(&self) -> BTreeMap<String, u64> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn add_dropped(&self, events: &[(String, u64)]) {
+        let mut dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        for (consumer, count) in events {
+            *dropped.entry(consumer.clone()).or_default() += count;
+        }
     }
 
     /// Notes that the writer begins a turn, or has ended it.

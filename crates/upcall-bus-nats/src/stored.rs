@@ -10,6 +10,8 @@ pub(crate) enum Which<'s> {
     At(u64),
     /// The first at or after this sequence.
     From(u64),
+    /// The first at or after this sequence that this filter selects.
+    Selected(u64, &'s str),
     /// The last that this filter selects.
     Last(&'s str),
 }
@@ -20,6 +22,7 @@ pub(crate) async fn stored(stream: &Stream<()>, which: Which<'_>) -> Result<Opti
     let request = match which {
         Which::At(sequence) => builder.sequence(sequence),
         Which::From(sequence) => builder.sequence(sequence).next_by_subject(">"),
+        Which::Selected(sequence, filter) => builder.sequence(sequence).next_by_subject(filter),
         Which::Last(filter) => builder.last_by_subject(filter),
     };
     match request.send().await {

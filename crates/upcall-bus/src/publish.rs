@@ -19,6 +19,8 @@ pub struct Message {
 pub enum Receipt {
     /// It is new on the bus.
     Stored,
+    /// It is new, and durable beside the bus, which did not take it in time. The bus gets it later.
+    Spilled,
     /// An event with this id was on the bus already; that one stays, this one is dropped.
     Duplicate,
 }

@@ -51,12 +51,14 @@ impl Shared {
                 let answer = self.conclude_question(route, asking, &message.event, asked, progress)?;
                 let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
                 let receipt = self.publish(message, deadline, &progress.trace).await?;
+                self.measures.count_accepted();
                 stopwatch.lap(&self.measures.publish);
                 Ok((answer, receipt))
             }
             When::After => {
                 let event = message.event.clone();
                 let receipt = self.publish(message, deadline, &progress.trace).await?;
+                self.measures.count_accepted();
                 stopwatch.lap(&self.measures.publish);
                 drop(permit);
                 let asked = self.ask(route, asking, &event, deadline, &progress.trace).await;

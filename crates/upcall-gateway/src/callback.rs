@@ -122,6 +122,7 @@ impl Shared {
             self.measures.count_unread(route.policy.name(), admitted.unread());
             (admitted.into_message(self.clock.now()).map_err(Refusal::from)?, permit)
         };
+        self.measures.outcomes(Some(route.index)).count_proofs(&message.event.data.proof);
         stopwatch.lap(&self.measures.verify);
         if self.observer.is_some() {
             let event = &message.event;
@@ -142,6 +143,7 @@ impl Shared {
         drop(responding);
         stopwatch.lap(&self.measures.respond);
         let receipt = self.publish(message, deadline, &progress.trace).await?;
+        self.measures.count_accepted();
         stopwatch.lap(&self.measures.publish);
         Ok((answer.into(), receipt))
     }
@@ -160,6 +162,7 @@ impl Shared {
         let published = timeout_at(deadline.instant().into(), self.verifier.publish(message, deadline));
         published.instrument(span.clone()).map(move |in_time| {
             let published = in_time.unwrap_or_else(|_| Err(Refusal::Bus(PublishErrorKind::Timeout.into())));
+            self.measures.count_published(&published);
             trace::ended(&span, "upcall.receipt", receipt_name(&published), published.is_err());
             Ok(published?)
         })
@@ -242,7 +245,7 @@ impl Shared {
                     quarantine.add(&rejection, parts, progress.body.as_ref());
                 }
                 if !self.rejections.add(rejection) {
-                    self.measures.metrics.rejections_unlogged.inc();
+                    self.measures.metrics.rejections_unlogged.get().inc();
                 }
                 (kind.code(), Some(reason), response)
             }
@@ -284,6 +287,7 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 fn receipt_name(published: &Result<Receipt, Refusal>) -> &'static str {
     match published {
         Ok(Receipt::Stored) => "stored",
+        Ok(Receipt::Spilled) => "spilled",
         Ok(Receipt::Duplicate) => "duplicate",
         Err(_) => "failed",
     }

@@ -85,11 +85,13 @@ impl Gateway {
         let admin = options.admin.map(listen).transpose()?;
         let admin_addr = admin.as_ref().map(|(address, _)| *address);
 
-        let quarantine = options.quarantine.map(|quarantine| quarantine::open(quarantine, &options.metrics));
+        // Where no callbacks are taken none are refused.
+        let quarantine = options.quarantine.filter(|_| callbacks.is_some());
+        let quarantine = quarantine.map(|quarantine| quarantine::open(quarantine, &options.metrics));
         let (quarantine, keeper) = quarantine.unzip();
         let limits = options.limits;
         let shared = Arc::new(Shared {
-            measures: Measures::new(options.metrics, routes.answers()),
+            measures: Measures::new(options.metrics, &routes),
             routes,
             original_target: options.original_target,
             verifier: options.verifier,
@@ -123,7 +125,7 @@ impl Gateway {
             counts: Some(Arc::clone(&shared)),
             on_error: Arc::new(move |kind| {
                 if kind == RequestErrorKind::TooManyConnections {
-                    errors.measures.metrics.connections_refused.inc();
+                    errors.measures.metrics.connections_refused.get().inc();
                 }
                 errors.measures.outcomes(None).count_error(ErrorKind::Request(kind));
             }),

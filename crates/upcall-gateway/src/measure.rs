@@ -8,10 +8,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use upcall_bus::Receipt;
+use upcall_event::Proof;
 use upcall_responder::Responder;
-use upcall_telemetry::metrics::{CallbackLabels, FieldLabels, Metrics, QuestionLabels, StageLabels};
+use upcall_telemetry::metrics::{
+    CallbackLabels, FieldLabels, Metrics, ProofLabels, PublishLabels, QuestionLabels, Sometimes, StageLabels,
+};
+use upcall_verifier::{Refusal, RefusalKind};
 
 use crate::error::ErrorKind;
+use crate::routes::RouteTable;
 
 /// The counters of one route, or of requests without one.
 pub(crate) struct Outcomes {
@@ -21,6 +26,8 @@ pub(crate) struct Outcomes {
     duplicate: OnceLock<Counter>,
     /// In the order of [`ErrorKind::index`].
     errors: Vec<(ErrorKind, OnceLock<Counter>)>,
+    proofs: Family<ProofLabels, Counter>,
+    signature: OnceLock<Counter>,
 }
 
 /// What is measured of every callback.
@@ -33,6 +40,10 @@ pub(crate) struct Measures {
     pub(crate) ask: Histogram,
     pub(crate) respond: Histogram,
     pub(crate) total: Histogram,
+    accepted: Counter,
+    published: Counter,
+    spilled: Counter,
+    duplicate: Counter,
     in_flight: Gauge,
     connections: Gauge,
     pub(crate) metrics: Metrics,
@@ -42,21 +53,68 @@ pub(crate) struct Measures {
 pub(crate) struct Counted<'g>(&'g Gauge);
 
 impl Measures {
-    pub(crate) fn new<'n>(metrics: Metrics, routes: impl Iterator<Item = (&'n str, &'n Responder)>) -> Self {
-        let stage = |stage| metrics.stage_duration.get_or_create_owned(&StageLabels { stage });
+    /// Begins to count what can happen with these routes; nothing is shown where no callbacks are taken.
+    pub(crate) fn new(metrics: Metrics, routes: &RouteTable) -> Self {
+        let unseen = Metrics::new();
+        let shown = if routes.is_empty() { &unseen } else { &metrics };
+        // Of stages, too, that no route has.
+        let asks = |(_, responder): (&str, &Responder)| matches!(responder, Responder::Service(_));
+        let stage_if = |has: bool, stage| {
+            let shown = if has { shown } else { &unseen };
+            shown.stage_duration.get_or_create_owned(&StageLabels { stage })
+        };
+        let stage = |stage| shown.stage_duration.get_or_create_owned(&StageLabels { stage });
+        let publish = |outcome| shown.publishes.get_or_create_owned(&PublishLabels { outcome });
+        for kind in [
+            RefusalKind::BusBusy,
+            RefusalKind::BusTimeout,
+            RefusalKind::BusFull,
+            RefusalKind::BusUnavailable,
+            RefusalKind::BusRejected,
+        ] {
+            publish(kind.code());
+        }
+        let counter = |counter: &Sometimes<Counter>| counter.get().clone();
+        counter(&shown.connections_refused);
+        counter(&shown.rejections_unlogged);
         Self {
-            by_route: routes.map(|(route, responder)| Outcomes::new(&metrics, route, Some(responder))).collect(),
-            without_route: Outcomes::new(&metrics, "", None),
+            by_route: routes
+                .answers()
+                .map(|(route, responder)| Outcomes::new(&metrics, route, Some(responder)))
+                .collect(),
+            without_route: Outcomes::new(shown, "", None),
             read: stage("read"),
             verify: stage("verify"),
             publish: stage("publish"),
-            ask: stage("ask"),
-            respond: stage("respond"),
+            ask: stage_if(routes.answers().any(asks), "ask"),
+            respond: stage_if(!routes.answers().all(asks), "respond"),
             total: stage("total"),
-            in_flight: metrics.callbacks_in_flight.clone(),
-            connections: metrics.connections.clone(),
+            accepted: counter(&shown.accepted),
+            published: publish("published"),
+            spilled: publish("spilled"),
+            duplicate: publish("duplicate"),
+            in_flight: shown.callbacks_in_flight.get().clone(),
+            connections: shown.connections.get().clone(),
             metrics,
         }
+    }
+
+    /// Counts what became of an event that was given to the bus.
+    pub(crate) fn count_published(&self, published: &Result<Receipt, Refusal>) {
+        match published {
+            Ok(Receipt::Stored) => self.published.inc(),
+            Ok(Receipt::Spilled) => self.spilled.inc(),
+            Ok(Receipt::Duplicate) => self.duplicate.inc(),
+            Err(refusal) => {
+                let labels = PublishLabels { outcome: refusal.kind().code() };
+                self.metrics.publishes.get_or_create_owned(&labels).inc()
+            }
+        };
+    }
+
+    /// Counts a callback whose event is durable, whatever it is answered.
+    pub(crate) fn count_accepted(&self) {
+        self.accepted.inc();
     }
 
     pub(crate) fn outcomes(&self, route: Option<usize>) -> &Outcomes {
@@ -96,8 +154,12 @@ impl Outcomes {
             accepted: OnceLock::new(),
             duplicate: OnceLock::new(),
             errors,
+            proofs: metrics.proofs.clone(),
+            signature: OnceLock::new(),
         };
         if responder.is_some() {
+            // No other can be given yet.
+            outcomes.proof(Proof::Signature);
             outcomes.counter(&outcomes.accepted, "accepted");
             outcomes.counter(&outcomes.duplicate, "duplicate");
         }
@@ -110,7 +172,7 @@ impl Outcomes {
     /// Counts a callback that is durable, and says what its outcome is called.
     pub(crate) fn count_receipt(&self, receipt: Receipt) -> &'static str {
         let (counter, outcome) = match receipt {
-            Receipt::Stored => (&self.accepted, "accepted"),
+            Receipt::Stored | Receipt::Spilled => (&self.accepted, "accepted"),
             Receipt::Duplicate => (&self.duplicate, "duplicate"),
         };
         self.counter(counter, outcome).inc();
@@ -121,6 +183,20 @@ impl Outcomes {
         if let Some((kind, counter)) = self.errors.get(kind.index()) {
             self.counter(counter, kind.code()).inc();
         }
+    }
+
+    /// Counts what was proved about an admitted callback.
+    pub(crate) fn count_proofs(&self, proofs: &[Proof]) {
+        for proof in proofs {
+            match proof {
+                Proof::Signature => self.signature.get_or_init(|| self.proof(*proof)).inc(),
+                Proof::Grant | Proof::Confirmed => self.proof(*proof).inc(),
+            };
+        }
+    }
+
+    fn proof(&self, proof: Proof) -> Counter {
+        self.proofs.get_or_create_owned(&ProofLabels { route: self.route.clone(), proof: proof.as_str() })
     }
 
     fn counter<'c>(&self, counter: &'c OnceLock<Counter>, outcome: &'static str) -> &'c Counter {

@@ -68,6 +68,9 @@ pub(crate) struct Keeper {
 /// Both ends.
 pub(crate) fn open(quarantine: Arc<dyn Quarantine>, metrics: &Metrics) -> (Intake, Keeper) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    for outcome in ["kept", "limited", "overflowed"] {
+        count(metrics, outcome, 0);
+    }
     let intake = Intake { waiting: sender, allowances: Mutex::default(), metrics: metrics.clone() };
     (intake, Keeper { waiting: receiver, quarantine, metrics: metrics.clone() })
 }

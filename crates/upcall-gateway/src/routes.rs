@@ -137,6 +137,11 @@ impl RouteTable {
         if mistakes.is_empty() { Ok(table) } else { Err(mistakes) }
     }
 
+    /// Whether there is no route, so that no callbacks are taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+
     /// The routes' names, and how each answers.
     pub(crate) fn answers(&self) -> impl Iterator<Item = (&str, &Responder)> {
         self.routes.iter().map(|route| (route.policy.name(), &route.responder))

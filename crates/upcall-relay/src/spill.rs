@@ -86,9 +86,10 @@ impl Publisher for Spill {
         }
         trace::spilled(message.event.trace.as_ref());
         let receipt = self.shared.journal.publish(message, deadline).await?;
-        if receipt == Receipt::Stored {
-            self.shared.spilled.fetch_add(1, Ordering::Relaxed);
+        if receipt == Receipt::Duplicate {
+            return Ok(receipt);
         }
-        Ok(receipt)
+        self.shared.spilled.fetch_add(1, Ordering::Relaxed);
+        Ok(Receipt::Spilled)
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Whoever counts resolves its handles once (`family.get_or_create_owned(&labels)`) and then touches an atomic only.
 
+mod describe;
+mod labels;
+mod sometimes;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
@@ -13,69 +16,18 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use describe::Description;
+pub use labels::{
+    CallbackLabels, ConsumerLabels, DeliveryLabels, FieldLabels, ProofLabels, PublishLabels, QuarantineLabels,
+    QuestionLabels, StageLabels,
+};
+pub use sometimes::Sometimes;
+
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds of the duration buckets, in seconds, with OSS's 5-second limit and our own 4.5 in sight.
 pub const DURATION_BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 4.5, 5.0];
-
-/// Labels of a callback's outcome.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct CallbackLabels {
-    /// The route's name; empty where no route was found.
-    pub route: String,
-    /// `accepted`, `duplicate`, or the code of the error that was answered.
-    pub outcome: &'static str,
-}
-
-/// Labels of a stage's duration.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StageLabels {
-    /// `read`, `verify`, `publish`, `ask`, `respond` or `total`.
-    pub stage: &'static str,
-}
-
-/// Labels of a question to a service.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct QuestionLabels {
-    /// The route's name.
-    pub route: String,
-    /// `answered`, `vetoed`, or why the service had no say.
-    pub outcome: &'static str,
-}
-
-/// Labels of a field that could not be read.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FieldLabels {
-    /// The route's name.
-    pub route: String,
-    /// The event's field.
-    pub field: &'static str,
-}
-
-/// Labels of a rejected callback on its way to the quarantine.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct QuarantineLabels {
-    /// `kept`, `limited` (too many of its code came), or `overflowed` (too many waited for the bus).
-    pub outcome: &'static str,
-}
-
-/// Labels of what concerns one consumer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ConsumerLabels {
-    /// The consumer's name.
-    pub consumer: String,
-}
-
-/// Labels of a consumer's deliveries.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DeliveryLabels {
-    /// The consumer's name.
-    pub consumer: String,
-    /// `done`, `skipped` (the condition leaves it out), `retried`, `dead`, `handed_back`, or `unsettled` (the bus did not
-    /// take what became of it, and delivers it again).
-    pub outcome: &'static str,
-}
 
 /// Makes duration histograms; a named type, since a family needs one.
 #[derive(Debug, Clone)]
@@ -111,8 +63,16 @@ macro_rules! metrics {
                 )+
                 Self { registry: Arc::new(registry), before_scrape: Arc::default(), $($field),+ }
             }
+
+            /// What there is to know of every metric, in the order of the reference.
+            #[must_use]
+            pub fn descriptions() -> Vec<Description> {
+                vec![$(Description::of::<$type>($name, metrics!(@unit $($unit)?), concat!($($doc),+).trim())),+]
+            }
         }
     };
+    (@unit) => { None };
+    (@unit $unit:ident) => { Some(Unit::$unit.as_str()) };
     (@register $registry:ident, $name:literal, $help:ident, $metric:expr) => { $registry.register($name, $help, $metric); };
     (@register $registry:ident, $name:literal, $help:ident, $metric:expr, $unit:ident) => {
         $registry.register_with_unit($name, $help, Unit::$unit, $metric);
@@ -122,56 +82,71 @@ macro_rules! metrics {
 metrics! {
     /// Callbacks answered, by route and outcome.
     callbacks: Family<CallbackLabels, Counter> = "upcall_callbacks", new Family::default();
-    /// Time that a callback spent in each stage; `total` counts from the request's head to the answer.
+    /// Time that a callback spent in each stage; `total` counts from the request's head to the answer. OSS gives up after
+    /// 5 seconds.
     stage_duration: Family<StageLabels, Histogram, DurationBuckets> = "upcall_callback_stage_duration" in Seconds,
         new Family::new_with_constructor(DurationBuckets);
+    /// Callbacks whose event is durable, whatever the uploader was told in the end. Always the sum of what is `published`,
+    /// `spilled` and `duplicate` in `upcall_publishes_total`.
+    accepted: Sometimes<Counter> = "upcall_accepted_callbacks", new Sometimes::default();
+    /// Events given to the bus, by what became of that.
+    publishes: Family<PublishLabels, Counter> = "upcall_publishes", new Family::default();
+    /// What was proved about callbacks that were admitted. One callback may have several proofs.
+    proofs: Family<ProofLabels, Counter> = "upcall_proofs", new Family::default();
     /// Questions to the services that compute answers, by route and outcome.
     questions: Family<QuestionLabels, Counter> = "upcall_service_questions", new Family::default();
     /// Callbacks that are being worked on.
-    callbacks_in_flight: Gauge = "upcall_callbacks_in_flight", new Gauge::default();
+    callbacks_in_flight: Sometimes<Gauge> = "upcall_callbacks_in_flight", new Sometimes::default();
     /// Connections that are open on the callback listener.
-    connections: Gauge = "upcall_connections_open", new Gauge::default();
+    connections: Sometimes<Gauge> = "upcall_connections_open", new Sometimes::default();
     /// Connections that were closed at once, because too many were open.
-    connections_refused: Counter = "upcall_connections_refused", new Counter::default();
+    connections_refused: Sometimes<Counter> = "upcall_connections_refused", new Sometimes::default();
     /// Fields of accepted callbacks that are not of their type; their raw value is kept under `extra`.
     fields_unread: Family<FieldLabels, Counter> = "upcall_event_fields_unread", new Family::default();
     /// Refused callbacks that were counted and not logged, because too many were refused at once.
-    rejections_unlogged: Counter = "upcall_rejections_unlogged", new Counter::default();
+    rejections_unlogged: Sometimes<Counter> = "upcall_rejections_unlogged", new Sometimes::default();
     /// Refused callbacks on their way to the quarantine: those that are kept there, and those that are not.
     quarantine: Family<QuarantineLabels, Counter> = "upcall_quarantine_callbacks", new Family::default();
     /// Public keys of callbacks that were fetched, successfully or not.
-    key_fetches: Counter = "upcall_key_fetches", new Counter::default();
+    key_fetches: Sometimes<Counter> = "upcall_key_fetches", new Sometimes::default();
     /// The sequence of the newest event in the journal.
-    journal_sequence: Gauge = "upcall_journal_sequence", new Gauge::default();
+    journal_sequence: Sometimes<Gauge> = "upcall_journal_sequence", new Sometimes::default();
     /// Space that the journal takes on disk.
-    journal_size: Gauge = "upcall_journal_size" in Bytes, new Gauge::default();
+    journal_size: Sometimes<Gauge> = "upcall_journal_size" in Bytes, new Sometimes::default();
     /// Whether the journal takes events: 1 if the last attempt to write succeeded.
-    journal_writable: Gauge = "upcall_journal_writable", new Gauge::default();
+    journal_writable: Sometimes<Gauge> = "upcall_journal_writable", new Sometimes::default();
+    /// Events that a consumer had not settled when they were dropped, past their retention. Only with
+    /// `retention.drop_unsettled`.
+    journal_dropped: Family<ConsumerLabels, Counter> = "upcall_journal_dropped_unsettled_events", new Family::default();
     /// Whether NATS can be reached and its streams take events: 1 if so.
-    nats_ready: Gauge = "upcall_nats_ready", new Gauge::default();
+    nats_ready: Sometimes<Gauge> = "upcall_nats_ready", new Sometimes::default();
     /// Events in the journal that the stream on NATS has not acknowledged.
-    relay_backlog: Gauge = "upcall_relay_backlog_events", new Gauge::default();
+    relay_backlog: Sometimes<Gauge> = "upcall_relay_backlog_events", new Sometimes::default();
     /// Age of the oldest event in the journal that the stream has not acknowledged; 0 when there is none.
-    relay_backlog_age: Gauge = "upcall_relay_backlog_age" in Seconds, new Gauge::default();
+    relay_backlog_age: Sometimes<Gauge> = "upcall_relay_backlog_age" in Seconds, new Sometimes::default();
     /// Events that the stream has acknowledged, and that stay in the journal until the server has synced them.
-    relay_unconfirmed: Gauge = "upcall_relay_unconfirmed_events", new Gauge::default();
+    relay_unconfirmed: Sometimes<Gauge> = "upcall_relay_unconfirmed_events", new Sometimes::default();
     /// Events that the stream has acknowledged to the relay.
-    relay_relayed: Counter = "upcall_relay_relayed_events", new Counter::default();
+    relay_relayed: Sometimes<Counter> = "upcall_relay_relayed_events", new Sometimes::default();
     /// How often the server came back with less than it had acknowledged to the relay.
-    relay_losses: Counter = "upcall_relay_losses", new Counter::default();
+    relay_losses: Sometimes<Counter> = "upcall_relay_losses", new Sometimes::default();
     /// Events that were sent again, because the server had come back without them.
-    relay_resent: Counter = "upcall_relay_resent_events", new Counter::default();
+    relay_resent: Sometimes<Counter> = "upcall_relay_resent_events", new Sometimes::default();
     /// Events that the server refuses for good, or whose subject its stream does not capture, set aside.
-    relay_set_aside: Gauge = "upcall_relay_set_aside_events", new Gauge::default();
-    /// Events that went to the journal because NATS did not take them in time.
-    spilled: Counter = "upcall_spilled_events", new Counter::default();
+    relay_set_aside: Sometimes<Gauge> = "upcall_relay_set_aside_events", new Sometimes::default();
+    /// Events that went to the journal because NATS did not take them in time, as the journal's side counts them.
+    spilled: Sometimes<Counter> = "upcall_spilled_events", new Sometimes::default();
     /// Deliveries that have come to an end, by consumer and outcome.
     deliveries: Family<DeliveryLabels, Counter> = "upcall_consumer_deliveries", new Family::default();
-    /// Events on the bus that a consumer has not settled.
+    /// Events that a consumer's sink has in hand.
+    consumer_in_flight: Family<ConsumerLabels, Gauge> = "upcall_consumer_in_flight_events", new Family::default();
+    /// Events on the bus that a consumer has not settled. On NATS it is the same number in each process that runs the
+    /// consumer.
     consumer_lag: Family<ConsumerLabels, Gauge> = "upcall_consumer_lag_events", new Family::default();
     /// Age of the oldest event that a consumer has not settled; 0 when there is none.
     consumer_oldest: Family<ConsumerLabels, Gauge> = "upcall_consumer_oldest_unsettled_age" in Seconds, new Family::default();
-    /// Whether the journal keeps events beyond their retention, since a consumer has not settled them: 1 if so.
+    /// Whether the journal keeps events beyond their retention, since a consumer has not settled them: 1 if so. The relay
+    /// counts as the consumer `relay`.
     consumer_overdue: Family<ConsumerLabels, Gauge> = "upcall_consumer_overdue", new Family::default();
     /// Whether a consumer's target takes events: 1 if it does.
     consumer_ready: Family<ConsumerLabels, Gauge> = "upcall_consumer_ready", new Family::default();
@@ -209,31 +184,4 @@ impl fmt::Debug for Metrics {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_counted_is_what_is_read() {
-        let metrics = Metrics::new();
-        let labels = CallbackLabels { route: "avatars".into(), outcome: "accepted" };
-        let accepted = metrics.callbacks.get_or_create_owned(&labels);
-        accepted.inc_by(3);
-        metrics.before_scrape(|metrics| {
-            metrics.journal_sequence.set(7);
-        });
-        let text = metrics.encode();
-        assert!(text.contains("upcall_callbacks_total{route=\"avatars\",outcome=\"accepted\"} 3"), "{text}");
-        assert!(text.contains("upcall_journal_sequence 7"), "{text}");
-        assert!(text.contains("# UNIT upcall_journal_size_bytes bytes"), "{text}");
-    }
-
-    #[test]
-    fn names_keep_the_convention() {
-        let text = Metrics::new().encode();
-        for line in text.lines().filter(|line| line.starts_with("# HELP ")) {
-            let mut words = line.split(' ').skip(2);
-            assert!(words.next().is_some_and(|name| name.starts_with("upcall_")), "{line}");
-            assert!(words.next().is_some(), "without a help text: {line}");
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ use upcall_telemetry::metrics::Metrics;
 
 use crate::config::{self, Ack};
 use crate::gauges;
+use crate::lag;
 use crate::words::plural;
 
 /// The name under which the relay's progress is kept in the journal.
@@ -48,9 +49,10 @@ impl Bus {
         let folder = config.journal.as_ref().map(|journal| journal.folder.clone());
         let journal = match config.journal {
             Some(options) => {
+                let drops_unsettled = options.retention.drop_unsettled;
                 let opened = tokio::task::spawn_blocking(|| Journal::open(options)).await?;
                 let journal = opened.context("the journal can't be opened")?;
-                gauges::of_journal(metrics, &journal);
+                gauges::of_journal(metrics, &journal, config.nats.is_none(), drops_unsettled);
                 Some(journal)
             }
             None => None,
@@ -62,8 +64,11 @@ impl Bus {
         };
 
         let nats = NatsBus::connect(config.options.clone()).await.context("bus.nats can't be used")?;
-        nats.keep(config.provision, consumers);
+        nats.keep(config.provision, consumers.clone());
         gauges::of_nats(metrics, &nats);
+        if !consumers.is_empty() {
+            lag::of_nats(metrics, &nats, consumers);
+        }
         let relay = match (&journal, folder) {
             (Some(journal), Some(folder)) => Some(RunningRelay::start(journal, &nats, &config, folder, metrics).await?),
             _ => None,

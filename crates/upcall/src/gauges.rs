@@ -2,27 +2,39 @@
 
 use std::sync::atomic::Ordering;
 
+use prometheus_client::metrics::counter::Counter;
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
 use upcall_consumer::Stats;
 use upcall_relay::{RelayHandle, Spill};
 use upcall_telemetry::metrics::{ConsumerLabels, DeliveryLabels, Metrics};
 
-/// Shows how the journal is, and how far its consumers are.
-pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal) {
+/// Shows how the journal is, and how far its consumers are, where it is what they read.
+pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal, is_consumed: bool, drops_unsettled: bool) {
     let journal = journal.clone();
     metrics.before_scrape(move |metrics| {
-        metrics.journal_writable.set(i64::from(journal.fault().is_none()));
+        metrics.journal_writable.get().set(i64::from(journal.fault().is_none()));
+        for (consumer, count) in journal.dropped_unsettled() {
+            store(&metrics.journal_dropped.get_or_create_owned(&ConsumerLabels { consumer }), count);
+        }
         let overdue = journal.overdue().map_or_else(Vec::new, |overdue| overdue.consumers);
         // A journal that can't be read shows its last figures; that it is out of order shows elsewhere.
         let Ok(status) = journal.status() else { return };
-        metrics.journal_sequence.set(signed(status.last_sequence));
-        metrics.journal_size.set(signed(status.size_bytes));
+        metrics.journal_sequence.get().set(signed(status.last_sequence));
+        metrics.journal_size.get().set(signed(status.size_bytes));
         for consumer in status.consumers {
             let labels = ConsumerLabels { consumer: consumer.name };
             let oldest = consumer.oldest_unsettled.map_or(0, |age| age.as_secs());
             let is_overdue = overdue.contains(&labels.consumer);
             metrics.consumer_overdue.get_or_create_owned(&labels).set(i64::from(is_overdue));
+            if drops_unsettled {
+                // Begins with zero.
+                let _ = metrics.journal_dropped.get_or_create_owned(&labels);
+            }
+            if !is_consumed {
+                // How far the relay is has figures of its own.
+                continue;
+            }
             metrics.consumer_lag.get_or_create_owned(&labels).set(signed(consumer.lag));
             metrics.consumer_oldest.get_or_create_owned(&labels).set(signed(oldest));
         }
@@ -33,7 +45,7 @@ pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal) {
 pub(crate) fn of_nats(metrics: &Metrics, nats: &NatsBus) {
     let nats = nats.clone();
     metrics.before_scrape(move |metrics| {
-        metrics.nats_ready.set(i64::from(nats.fault().is_none()));
+        metrics.nats_ready.get().set(i64::from(nats.fault().is_none()));
     });
 }
 
@@ -41,19 +53,19 @@ pub(crate) fn of_nats(metrics: &Metrics, nats: &NatsBus) {
 pub(crate) fn of_relay(metrics: &Metrics, relay: RelayHandle) {
     metrics.before_scrape(move |metrics| {
         let status = relay.status();
-        metrics.relay_backlog.set(signed(status.backlog));
-        metrics.relay_backlog_age.set(signed(status.backlog_age.map_or(0, |age| age.as_secs())));
-        metrics.relay_unconfirmed.set(signed(status.unconfirmed));
-        metrics.relay_relayed.inner().store(status.relayed, Ordering::Relaxed);
-        metrics.relay_losses.inner().store(status.losses, Ordering::Relaxed);
-        metrics.relay_resent.inner().store(status.resent, Ordering::Relaxed);
-        metrics.relay_set_aside.set(signed(status.set_aside));
+        metrics.relay_backlog.get().set(signed(status.backlog));
+        metrics.relay_backlog_age.get().set(signed(status.backlog_age.map_or(0, |age| age.as_secs())));
+        metrics.relay_unconfirmed.get().set(signed(status.unconfirmed));
+        store(metrics.relay_relayed.get(), status.relayed);
+        store(metrics.relay_losses.get(), status.losses);
+        store(metrics.relay_resent.get(), status.resent);
+        metrics.relay_set_aside.get().set(signed(status.set_aside));
     });
 }
 
 /// Shows how much was spilled.
 pub(crate) fn of_spill(metrics: &Metrics, spill: Spill) {
-    metrics.before_scrape(move |metrics| metrics.spilled.inner().store(spill.spilled(), Ordering::Relaxed));
+    metrics.before_scrape(move |metrics| store(metrics.spilled.get(), spill.spilled()));
 }
 
 /// Shows what a consumer did.
@@ -70,13 +82,19 @@ pub(crate) fn of_consumer(metrics: &Metrics, name: &str, stats: Stats) {
             ("unsettled", numbers.unsettled),
         ] {
             let labels = DeliveryLabels { consumer: consumer.clone(), outcome };
-            metrics.deliveries.get_or_create_owned(&labels).inner().store(count, Ordering::Relaxed);
+            store(&metrics.deliveries.get_or_create_owned(&labels), count);
         }
         let labels = ConsumerLabels { consumer: consumer.clone() };
+        metrics.consumer_in_flight.get_or_create_owned(&labels).set(signed(numbers.in_flight));
         metrics.consumer_ready.get_or_create_owned(&labels).set(i64::from(stats.is_ready()));
     });
 }
 
-fn signed(number: u64) -> i64 {
+/// Shows a count that is kept elsewhere.
+fn store(counter: &Counter, count: u64) {
+    counter.inner().store(count, Ordering::Relaxed);
+}
+
+pub(crate) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod config;
 mod gauges;
+mod lag;
 mod node;
 mod ready;
 mod runtime;

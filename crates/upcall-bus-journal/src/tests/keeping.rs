@@ -50,6 +50,11 @@ async fn size_is_bounded_and_unsettled_events_go_only_when_told_so() {
             let first = take(&mut *subscription, 1).await.remove(0);
             assert!(first.sequence() > 1 || journal.status().unwrap().consumers[0].floor > 0);
             assert!(count(folder.path()) > 0);
+            drop(first);
+            // None of what is gone had been settled.
+            let gone = || 600 - u64::try_from(count(folder.path())).unwrap();
+            let dropped = || journal.dropped_unsettled().get("c").copied().unwrap_or_default();
+            eventually("what was dropped is counted", || dropped() == gone()).await;
         } else {
             tokio::time::sleep(Duration::from_millis(1_200)).await;
             assert_eq!(count(folder.path()), 600);

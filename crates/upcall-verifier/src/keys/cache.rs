@@ -116,7 +116,7 @@ enum Found {
 }
 
 async fn fetch(shared: Arc<Shared>, url: String, sender: watch::Sender<Option<Outcome>>) {
-    shared.metrics.key_fetches.inc();
+    shared.metrics.key_fetches.get().inc();
     let outcome = match timeout(FETCH_TIME_MAX, shared.fetcher.fetch(&url)).await {
         Ok(Ok(pem)) => PublicKey::from_pem(&pem).map_err(FetchFailure::Key),
         Ok(Err(source)) => Err(FetchFailure::Request(source)),
