@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 
+use crate::conservation::Books;
 use crate::executable::PATIENCE;
 use crate::http::get;
 
@@ -95,6 +96,11 @@ impl Process {
         self.lock().as_ref().map(|life| life.admin)
     }
 
+    /// What it is to be compared with at its end. Nothing is known of its journal at the start: its lives are many.
+    pub fn books(&self) -> Books {
+        Books::default()
+    }
+
     /// The value of a metric without labels, if it runs and answers.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let text = get(self.admin()?, "/metrics").ok()?.text();
@@ -115,6 +121,9 @@ impl Process {
     /// # Errors
     /// If it does not in time, or does not run, or reports a failure.
     pub fn terminate(&self) -> anyhow::Result<()> {
+        if let Some(admin) = self.admin() {
+            self.books().check(admin).map_err(|wrong| anyhow!("{}: {wrong}", self.name))?;
+        }
         self.signal("-TERM")?;
         let Some(mut life) = self.lock().take() else { bail!("{} does not run", self.name) };
         let end = Instant::now() + PATIENCE;

@@ -72,6 +72,12 @@ pub fn conserve(plan: Plan) -> anyhow::Result<Conservation> {
         let happened = faults.iter().any(|happened| happened.fault.kind() == kind.kind());
         verdict.demand(happened, || format!("did not happen: {}", kind.kind()));
     }
+    for process in fleet.processes() {
+        let Some(admin) = process.admin() else { continue };
+        if let Err(wrong) = process.books().check(admin) {
+            verdict.demand(false, || format!("{}: {wrong}", process.name()));
+        }
+    }
     let summary = Summary::new(&fleet, &oracle, &evidence, &faults, rhythm.seed, recovery);
     fleet.keep_logs()?;
     keep_callbacks(&fleet.setup.folder, &oracle, &faults)?;

@@ -22,10 +22,11 @@ use nats::NatsApplication;
 
 /// A gateway whose route `asked` asks an application.
 struct Gateway {
-    _folder: tempfile::TempDir,
     file: PathBuf,
     signer: Signer,
     served: Served,
+    /// Last, since the gateway is looked at once more when it is dropped.
+    _folder: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -44,7 +45,7 @@ impl Gateway {
             let ready = get(served.admin, "/ready").unwrap().json();
             ready["components"].as_array().unwrap().iter().all(|component| component["reason"].is_null())
         });
-        Self { _folder: folder, file, signer, served }
+        Self { file, signer, served, _folder: folder }
     }
 
     fn upload(&self, object: &str) -> Answer {

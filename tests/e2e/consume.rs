@@ -1,8 +1,10 @@
 //! A process that only consumes, beside one that takes callbacks.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use rusqlite::Connection;
+use upcall_tests::conservation::sum;
 use upcall_tests::executable::Running;
 use upcall_tests::http::{exchange, get, wait_until};
 use upcall_tests::nats::{NatsServer, is_missing};
@@ -28,7 +30,10 @@ fn whoever_only_consumes_needs_no_route_and_listens_for_no_callbacks() {
     // It would fail if it listened here.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let table = "sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }";
-    let consumer = format!("[[consumer]]\nname = \"catalog\"\nfilter = \"app.uploads.>\"\n{table}");
+    let consumer = format!(
+        "[[consumer]]\nname = \"catalog\"\nfilter = \"app.uploads.>\"\n{table}\n\
+         [[consumer]]\nname = \"failing\"\nfilter = \"app.uploads.>\"\ncommand = {{ program = \"/bin/false\" }}\n"
+    );
     let file = write("consumer.toml", &taken.local_addr().unwrap().to_string(), &consumer);
     let mut consumer = Running::start(&["serve", "-c", file.to_str().unwrap()]);
     let admin: SocketAddr = consumer.wait_for("line with its address", |line| {
@@ -66,5 +71,22 @@ fn whoever_only_consumes_needs_no_route_and_listens_for_no_callbacks() {
     let fine = serde_json::json!({ "name": "consumer catalog", "ready": true, "reason": null });
     assert_eq!(component(admin, "consumer catalog"), fine);
     wait_until("it counts what it consumed", || get(admin, "/metrics").unwrap().text().contains(done));
+    let metrics = |admin| get(admin, "/metrics").unwrap().text();
+    wait_until("it says how far its consumers are", || {
+        let page = metrics(admin);
+        let lag = |name: &str| sum(&page, "upcall_consumer_lag_events", &[("consumer", name)]);
+        let is_said = page.contains("upcall_consumer_oldest_unsettled_age_seconds{consumer=\"failing\"}");
+        is_said && (lag("catalog"), lag("failing")) == (0.0, 1.0)
+    });
+    std::thread::sleep(Duration::from_millis(1_100));
+    let age = sum(&metrics(admin), "upcall_consumer_oldest_unsettled_age_seconds", &[("consumer", "failing")]);
+    assert!(age >= 1.0, "{age}");
+    for (page, strange) in [(metrics(admin), "upcall_connections_open"), (metrics(gateway.admin), "upcall_consumer_")] {
+        assert!(!page.contains(strange) && !page.contains("upcall_journal_"), "{strange}: {page}");
+        assert!(page.contains("upcall_nats_ready 1"), "{page}");
+    }
+    server.kill();
+    wait_until("what is known stays while nobody answers", || metrics(admin).contains("upcall_nats_ready 0"));
+    assert!(metrics(admin).contains("upcall_consumer_lag_events{consumer=\"failing\"} 1"));
     assert!(consumer.terminate().success());
 }

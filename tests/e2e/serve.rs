@@ -4,12 +4,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use upcall_tests::conservation::Books;
 use upcall_tests::executable::Running;
 use upcall_tests::signer::Signer;
 
 /// A gateway that serves, with its addresses.
 pub(crate) struct Served {
     process: Running,
+    books: Books,
+    ended: bool,
     /// Where it takes callbacks.
     pub(crate) callbacks: SocketAddr,
     /// Where it answers operators.
@@ -25,7 +28,7 @@ impl Served {
                 |name: &str| line.split(name).nth(1)?.split_whitespace().next()?.trim_matches('"').parse().ok();
             Some([address("callbacks=")?, address("admin=")?])
         });
-        Self { process, callbacks, admin }
+        Self { process, books: Books::open(admin).unwrap(), ended: false, callbacks, admin }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -33,11 +36,24 @@ impl Served {
     }
 
     pub(crate) fn kill(&mut self) {
+        self.ended = true;
         self.process.kill();
     }
 
+    /// Asks it to end, after its books were checked.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
+        self.ended = true;
+        self.books.check(self.admin).unwrap_or_else(|wrong| panic!("{wrong}"));
         self.process.terminate()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // A test that fails already is to say why.
+        if !self.ended && !std::thread::panicking() {
+            self.books.check(self.admin).unwrap_or_else(|wrong| panic!("{wrong}"));
+        }
     }
 }
 
