@@ -1,8 +1,9 @@
 //! The connection: made in the background, kept for as long as the bus lives.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
 use async_nats::jetstream::{self, Context};
@@ -42,6 +43,10 @@ pub(crate) struct Shared {
     pub(crate) runtime: Handle,
     readers: Mutex<HashMap<String, Reader>>,
     pub(crate) floors: Floors,
+    /// When the server answered a publication last.
+    pub(crate) heard_at: Mutex<Option<Instant>>,
+    /// The last connection that was given up since it was silent, by its generation.
+    pub(crate) given_up: AtomicU64,
     pub(crate) looked: watch::Sender<Looked>,
 }
 
@@ -100,6 +105,8 @@ impl NatsBus {
             runtime: Handle::current(),
             readers: Mutex::default(),
             floors: Floors::default(),
+            heard_at: Mutex::default(),
+            given_up: AtomicU64::new(0),
             looked,
         };
         Ok(Self { shared: Arc::new(shared) })

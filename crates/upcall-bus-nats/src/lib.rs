@@ -34,6 +34,7 @@ mod session;
 mod settle;
 mod stored;
 mod subscription;
+mod thaw;
 
 pub use connecting::ConnectError;
 pub use connection::{Link, NatsBus};

@@ -27,6 +27,9 @@ pub struct Options {
     pub ack_pending_max: u32,
     /// How many events a subscription asks the server for ahead of its reader.
     pub prefetch: u32,
+    /// Whether the process may be frozen at any moment, as an instance on Function Compute. Then a publication does not
+    /// trust the connection: it waits for one, and makes anew one that is silent, within its deadline.
+    pub freezes: bool,
 }
 
 /// Who we are, as the server knows us.
@@ -96,6 +99,7 @@ impl Options {
             ack_wait: Duration::from_secs(30),
             ack_pending_max: 4_096,
             prefetch: 512,
+            freezes: false,
         }
     }
 }

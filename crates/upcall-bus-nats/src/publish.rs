@@ -37,6 +37,9 @@ impl NatsBus {
         if deadline.has_passed() {
             return Err(PublishErrorKind::Timeout.into());
         }
+        if self.shared.options.freezes {
+            return self.publish_thawed(message, deadline).await;
+        }
         // The client would keep it until it is connected again, which may be long after the deadline.
         if !self.shared.is_connected() {
             return Err(self.unreachable());
@@ -48,7 +51,7 @@ impl NatsBus {
         }
     }
 
-    async fn publish_once(&self, message: &Message) -> Result<Receipt, PublishError> {
+    pub(crate) async fn publish_once(&self, message: &Message) -> Result<Receipt, PublishError> {
         loop {
             let event = message.event.to_binary();
             self.leave_room(&event)?;
