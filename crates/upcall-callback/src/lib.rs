@@ -7,6 +7,8 @@
 //! On the side of OSS, a [`CallbackParameter`] is what the uploader sends, [`render_body`] fills its template in,
 //! [`PrivateKey::sign`] signs, and [`check_answer`] judges the application server's answer.
 //!
+//! [`Notifications`] are what OSS tells of uploads afterwards, unsigned.
+//!
 //! The facts are Alibaba Cloud's documentation (OSS API reference, "Callback"), recorded callbacks, and computation.
 
 mod answer;
@@ -14,6 +16,7 @@ mod body;
 mod candidate;
 mod key;
 mod key_url;
+mod notification;
 mod parameter;
 mod request;
 mod substitute;
@@ -24,6 +27,7 @@ pub use body::{Body, BodyError, Repair};
 pub use candidate::Candidate;
 pub use key::{KeyError, PrivateKey, PublicKey, V1_PEM};
 pub use key_url::{KeyUrl, KeyUrlError};
+pub use notification::{Notification, NotificationError, Notifications};
 pub use parameter::{
     BodyType, CallbackParameter, CallbackUrl, CallbackVars, PARAMETER_BYTES_MAX, ParameterError, is_private_address,
 };

@@ -14,7 +14,8 @@ use crate::{EventId, TraceContext};
 pub struct Event {
     /// Same upload, same id, however often and by whichever way it is reported.
     pub id: EventId,
-    /// When the gateway took the callback in: OSS calls when an upload is complete, and signs no time.
+    /// When the gateway took the callback in: OSS calls when an upload is complete, and signs no time. Of a notification, when
+    /// OSS says that the upload was complete.
     pub time: Timestamp,
     /// What is known about the upload.
     pub data: UploadCompleted,
@@ -120,6 +121,8 @@ pub enum BucketSource {
     Route,
     /// The `x-oss-bucket` header, which nobody signed. Only routes that allow it.
     Header,
+    /// OSS's event notification, which nobody signed. Only routes that allow it.
+    Notification,
 }
 
 /// How Upcall learnt of an upload.
@@ -145,7 +148,7 @@ macro_rules! wire_name {
 }
 
 wire_name!(Proof { Signature => "signature", Grant => "grant", Confirmed => "confirmed" });
-wire_name!(BucketSource { Body => "body", Route => "route", Header => "header" });
+wire_name!(BucketSource { Body => "body", Route => "route", Header => "header", Notification => "notification" });
 wire_name!(Origin { Callback => "callback", Notification => "notification" });
 
 #[cfg(test)]
@@ -185,7 +188,7 @@ pub(crate) mod tests {
         for proof in [Proof::Signature, Proof::Grant, Proof::Confirmed] {
             assert_eq!(serde_json::to_value(proof).unwrap(), proof.as_str());
         }
-        for source in [BucketSource::Body, BucketSource::Route, BucketSource::Header] {
+        for source in [BucketSource::Body, BucketSource::Route, BucketSource::Header, BucketSource::Notification] {
             assert_eq!(serde_json::to_value(source).unwrap(), source.as_str());
         }
         for origin in [Origin::Callback, Origin::Notification] {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use upcall_bus::Message;
-use upcall_callback::Verified;
+use upcall_callback::{Notification, Verified};
 use upcall_event::{BucketSource, Event, EventId, Origin, Proof, SubjectTemplate, SubjectTooLong, UploadCompleted};
 
 use crate::field_map::{FieldMap, InvalidField};
@@ -26,6 +26,8 @@ pub struct RouteOptions {
     pub fields: BTreeMap<String, String>,
     /// Where on the bus its events go.
     pub subject: SubjectTemplate,
+    /// Whether OSS's event notifications about its buckets become events, too. Nobody signs them.
+    pub notifications: bool,
 }
 
 /// A checked route.
@@ -37,6 +39,7 @@ pub struct Route {
     require: Vec<Proof>,
     fields: FieldMap,
     subject: SubjectTemplate,
+    notifications: bool,
 }
 
 /// A mistake in a route's options.
@@ -51,6 +54,9 @@ pub enum InvalidRoute {
     /// The proof can't be given yet, so the route would refuse everything.
     #[error("{:?} can't be proved by this version, so the route would refuse every callback", .0.as_str())]
     ProofUnavailable(Proof),
+    /// It takes notifications, which say nothing of a route but their bucket, of any bucket.
+    #[error("a route that takes notifications names the buckets that it takes them of")]
+    NotificationsOfAnyBucket,
     /// The field map has a mistake.
     #[error("fields: {0}")]
     Field(InvalidField),
@@ -63,6 +69,8 @@ pub struct Admitted<'r> {
     id: EventId,
     data: UploadCompleted,
     unread: Vec<&'static str>,
+    /// When it happened, where somebody says so.
+    happened: Option<Timestamp>,
 }
 
 impl Route {
@@ -77,6 +85,9 @@ impl Route {
         }
         if options.buckets.iter().any(String::is_empty) {
             mistakes.push(InvalidRoute::EmptyBucket);
+        }
+        if options.notifications && options.buckets.is_empty() {
+            mistakes.push(InvalidRoute::NotificationsOfAnyBucket);
         }
         let unavailable = options.require.iter().filter(|proof| **proof != Proof::Signature);
         mistakes.extend(unavailable.map(|proof| InvalidRoute::ProofUnavailable(*proof)));
@@ -94,6 +105,7 @@ impl Route {
             require: options.require,
             fields,
             subject: options.subject,
+            notifications: options.notifications,
         })
     }
 
@@ -124,6 +136,50 @@ impl Route {
     #[must_use]
     pub fn subject(&self) -> &SubjectTemplate {
         &self.subject
+    }
+
+    /// Whether OSS's event notifications about its buckets become events, too.
+    #[must_use]
+    pub fn takes_notifications(&self) -> bool {
+        self.notifications
+    }
+
+    /// Applies the route's policy to a notification. Its event has the id that the upload's callback has, where the
+    /// callback's body names the request id; it proves nothing, and knows less than the callback.
+    ///
+    /// # Errors
+    /// If the route takes no notifications, none of this bucket, or demands what a notification can't prove.
+    pub fn admit_notification(&self, notification: Notification) -> Result<Admitted<'_>, Refusal> {
+        let Notification { operation, time, bucket, object, etag, size, request_id, client_ip } = notification;
+        if !self.notifications || !self.buckets.contains(&bucket) {
+            return Err(Refusal::BucketNotAllowed { bucket });
+        }
+        // That it takes notifications says that their missing signature is known.
+        if let Some(missing) = self.demands().next() {
+            return Err(Refusal::ProofMissing(missing));
+        }
+        let data = UploadCompleted {
+            etag,
+            size,
+            mime_type: None,
+            crc64: None,
+            content_md5: None,
+            image: None,
+            operation: Some(operation),
+            client_ip,
+            vpc_id: None,
+            vars: BTreeMap::new(),
+            extra: BTreeMap::new(),
+            route: self.name.clone(),
+            bucket_from: BucketSource::Notification,
+            proof: Vec::new(),
+            origin: Origin::Notification,
+            request_id: Some(request_id),
+            bucket,
+            object,
+        };
+        let id = EventId::from_request(&data.bucket, &data.object, data.request_id.as_deref().unwrap_or_default());
+        Ok(Admitted { route: self, id, data, unread: Vec::new(), happened: time.parse().ok() })
     }
 
     /// Reads an authentic callback's body and applies the route's policy.
@@ -167,7 +223,7 @@ impl Route {
             proof,
             origin: Origin::Callback,
         };
-        Ok(Admitted { route: self, id, data, unread: normalized.unread })
+        Ok(Admitted { route: self, id, data, unread: normalized.unread, happened: None })
     }
 
     /// Who names the bucket: the signed body, else the route, else (where allowed) the header.
@@ -192,12 +248,14 @@ impl Admitted<'_> {
         &self.unread
     }
 
-    /// Makes the message that is published.
+    /// Makes the message that is published. A callback's event is of the time at which it was received. A notification's
+    /// is of the time that OSS gives, since it may come long after, but never of a later one than that.
     ///
     /// # Errors
     /// If its subject is longer than a bus takes.
     pub fn into_message(self, received: Timestamp) -> Result<Message, SubjectTooLong> {
-        let event = Event { id: self.id, time: received, data: self.data, trace: None };
+        let time = self.happened.map_or(received, |happened| happened.min(received));
+        let event = Event { id: self.id, time, data: self.data, trace: None };
         Ok(Message { subject: self.route.subject.fill(&event)?, event })
     }
 }
