@@ -1,9 +1,10 @@
-//! What is in `deploy/kubernetes` and `deploy/helm`: rendered as a cluster would get it, and checked without a cluster.
+//! What is in `deploy/`: rendered as a cluster would get it, and checked without one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chart;
 mod configurations;
+mod function;
 mod privileges;
 mod references;
 mod rendered;

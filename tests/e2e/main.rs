@@ -10,6 +10,7 @@ mod dev;
 mod doctor;
 mod documented;
 mod full_disk;
+mod function;
 mod kill;
 mod operate;
 mod serve;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 /// The floors of `docs/ARCHITECTURE.md`, lowest first.
 const FLOORS: &[&[&str]] = &[
-    &["upcall-event", "upcall-callback"],
+    &["upcall-event", "upcall-callback", "upcall-function-compute"],
     &["upcall-telemetry", "upcall-bus", "upcall-responder", "upcall-egress"],
     &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-bus-nats", "upcall-consumer"],
     &[
@@ -28,6 +28,8 @@ const UNKNOWN_TO: &[(&str, &[&str])] = &[
     ("upcall-event", RUNTIMES),
     ("upcall-callback", RUNTIMES),
     ("upcall-callback", &["upcall-event"]),
+    ("upcall-function-compute", RUNTIMES),
+    ("upcall-function-compute", &["upcall-event", "upcall-callback"]),
     ("upcall-bus", STORES),
     ("upcall-responder", &["http", "hyper", "tokio"]),
     ("upcall-verifier", &["axum", "rusqlite", "async-nats", "sqlx-core"]),
@@ -48,7 +50,7 @@ const RUNTIMES: &[&str] = &["tokio", "mio", "hyper", "socket2", "reqwest", "rusq
 const STORES: &[&str] = &["rusqlite", "sqlx-core", "async-nats"];
 
 /// Crates that take bytes and time and give values; they touch neither files, network nor clock.
-const PURE: &[&str] = &["upcall-event", "upcall-callback", "upcall-responder"];
+const PURE: &[&str] = &["upcall-event", "upcall-callback", "upcall-function-compute", "upcall-responder"];
 const IMPURE_PATHS: &[&str] = &[
     "std::fs",
     "TcpStream",

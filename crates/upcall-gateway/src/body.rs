@@ -1,15 +1,19 @@
 //! Reading a request's body, as it came, within bounds.
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use http_body_util::{BodyExt, Collected, Full};
+use hyper::body::Body;
 use tokio::time::timeout_at;
 use upcall_bus::Deadline;
 
 use crate::error::RequestErrorKind;
 
 /// Reads the whole body. One that says that it is too long is not read at all.
-pub(crate) async fn read(mut body: Incoming, bytes_max: usize, deadline: Deadline) -> Result<Bytes, RequestErrorKind> {
+pub(crate) async fn read(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    bytes_max: usize,
+    deadline: Deadline,
+) -> Result<Bytes, RequestErrorKind> {
     let is_too_long = |length: usize| length > bytes_max;
     if usize::try_from(body.size_hint().lower()).map_or(true, is_too_long) {
         return Err(RequestErrorKind::BodyTooLarge);
@@ -41,4 +45,9 @@ pub(crate) async fn read(mut body: Incoming, bytes_max: usize, deadline: Deadlin
         Ok(result) => result,
         Err(_) => Err(RequestErrorKind::BodyTimeout),
     }
+}
+
+/// The bytes of an answer of ours, which is in memory.
+pub(crate) async fn whole(body: Full<Bytes>) -> Bytes {
+    body.collect().await.map(Collected::to_bytes).unwrap_or_else(|never| match never {})
 }

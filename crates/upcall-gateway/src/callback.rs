@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Body as _;
+use hyper::body::Body;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::error::{Error, RequestErrorKind};
 use crate::measure::{Measures, Stopwatch};
 use crate::network::Network;
-use crate::options::{Limits, Observed, Observer, OriginalTarget};
+use crate::options::{FunctionOptions, Limits, Observed, Observer, OriginalTarget};
 use crate::quarantine::{self, Intake};
 use crate::rejections::{Rejection, Rejections, printable};
 use crate::routes::{BoundRoute, Found, RouteTable};
@@ -49,7 +49,13 @@ pub(crate) struct Shared {
     pub(crate) rejections: Rejections,
     pub(crate) quarantine: Option<Intake>,
     pub(crate) observer: Option<Observer>,
+    /// How the process is invoked, where it is an instance on Function Compute.
+    pub(crate) function: Option<FunctionOptions>,
 }
+
+/// Says of an answer that its request is on its way to the quarantine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quarantined;
 
 /// The longest body that needs no room of its own: a callbackBody has 5 KB, and a long key filled in some more.
 const USUAL_BODY_BYTES: usize = 64 * 1024;
@@ -59,9 +65,9 @@ pub(crate) const LONG_BODIES_KIB: usize = 64 * 1024;
 /// What became known on the way, for whoever counts and observes.
 #[derive(Default)]
 pub(crate) struct Progress<'s> {
-    route: Option<&'s BoundRoute>,
+    pub(crate) route: Option<&'s BoundRoute>,
     /// Kept only for a quarantine.
-    body: Option<quarantine::Body>,
+    pub(crate) body: Option<quarantine::Body>,
     /// Kept only for an observer: the bus takes the event.
     event: Option<(EventId, String, String)>,
     /// Why a fallback is answered.
@@ -73,25 +79,35 @@ pub(crate) struct Progress<'s> {
 ///
 /// A plain hyper service, without a router in front: boxing and moving every request cost a fifth of the gateway's time.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let stopwatch = Stopwatch::start();
-    let deadline = Deadline::after(shared.limits.budget);
-    let _in_flight = shared.measures.count_in_flight();
     let (parts, body) = request.into_parts();
-    let mut progress = Progress { trace: shared.trace(&parts.headers, peer), ..Progress::default() };
-    let span = progress.trace.span();
-    let work = shared.take(&parts, body, peer, deadline, &mut progress).instrument(span.clone());
-    let result = match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result,
-        Err(_panic) => Err(RequestErrorKind::Internal.into()),
-    };
-    span.in_scope(|| shared.conclude(result, &parts, peer, &progress, &stopwatch))
+    shared.answer(&parts, body, peer).await
 }
 
 impl Shared {
+    /// Answers a request, whose body comes off the wire or is there already.
+    pub(crate) async fn answer(
+        &self,
+        parts: &Parts,
+        body: impl Body<Data = Bytes> + Unpin,
+        peer: SocketAddr,
+    ) -> Response<Full<Bytes>> {
+        let stopwatch = Stopwatch::start();
+        let deadline = Deadline::after(self.limits.budget);
+        let _in_flight = self.measures.count_in_flight();
+        let mut progress = Progress { trace: self.trace(&parts.headers, peer), ..Progress::default() };
+        let span = progress.trace.span();
+        let work = self.take(parts, body, peer, deadline, &mut progress).instrument(span.clone());
+        let result = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(result) => result,
+            Err(_panic) => Err(RequestErrorKind::Internal.into()),
+        };
+        span.in_scope(|| self.conclude(result, parts, peer, &progress, &stopwatch))
+    }
+
     async fn take<'s>(
         &'s self,
         parts: &'s Parts,
-        body: Incoming,
+        body: impl Body<Data = Bytes> + Unpin,
         peer: SocketAddr,
         deadline: Deadline,
         progress: &mut Progress<'s>,
@@ -176,7 +192,7 @@ impl Shared {
     }
 
     /// Room for a body that is longer than callbacks are. The usual ones need none, so that these can't be in their way.
-    fn room_for(&self, body: &Incoming) -> Result<Option<SemaphorePermit<'_>>, RequestErrorKind> {
+    fn room_for(&self, body: &impl Body) -> Result<Option<SemaphorePermit<'_>>, RequestErrorKind> {
         let length = body.size_hint().upper().and_then(|length| usize::try_from(length).ok());
         let length = length.unwrap_or(usize::MAX).min(self.limits.body_bytes_max);
         if length <= USUAL_BODY_BYTES {
@@ -216,7 +232,7 @@ impl Shared {
     }
 
     /// Counts, explains and answers.
-    fn conclude(
+    pub(crate) fn conclude(
         &self,
         result: Result<(Bytes, Receipt), Error>,
         parts: &Parts,
@@ -236,13 +252,15 @@ impl Shared {
             Err(error) => {
                 let (kind, reason) = (error.kind(), error.log_text());
                 outcomes.count_error(kind);
-                let rejection = rejection(kind.code(), &reason, route, headers, peer);
-                let response = match &error {
+                let invocation = self.function.as_ref().and_then(|_| text(headers, &INVOCATION)).map(printable);
+                let rejection = Rejection { invocation, ..rejection(kind.code(), &reason, route, headers, peer) };
+                let mut response = match &error {
                     Error::Vetoed { veto, shown: VetoAnswer::Relay } => answer::veto(veto, &rejection.request_id),
                     _ => answer::error(kind, &error.message(), &rejection.request_id),
                 };
                 if let Some(quarantine) = &self.quarantine {
                     quarantine.add(&rejection, parts, progress.body.as_ref());
+                    response.extensions_mut().insert(Quarantined);
                 }
                 if !self.rejections.add(rejection) {
                     self.measures.metrics.rejections_unlogged.get().inc();
@@ -280,6 +298,7 @@ impl Shared {
 
 const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");
 const BUCKET: HeaderName = HeaderName::from_static("x-oss-bucket");
+const INVOCATION: HeaderName = HeaderName::from_static(upcall_function_compute::REQUEST_ID);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-oss-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
@@ -328,5 +347,6 @@ fn rejection(
         request_id: request_id.unwrap_or_else(answer::own_request_id),
         bucket_header: text(headers, &BUCKET).map(printable),
         peer,
+        invocation: None,
     }
 }

@@ -126,6 +126,18 @@ kinds! {
     ResponderBusy = "responder_busy": "too many questions wait for the service that computes the answer",
         cause "As many questions as the route's `concurrency` allows wait for its service, so that it was not asked, and the route has no `fallback`. With `when = \"after\"` the event is durable all the same; with `when = \"before\"` there is none.",
         remedy "Make the service faster, raise the route's `concurrency` if the service can take it, or give the route a `fallback`.";
+    /// An invocation of the other kind.
+    InvocationRefused = "invocation_refused": "this function is not invoked in this way",
+        cause "On Function Compute: a function with `invoked_by = \"http\"` was invoked with an event, one with `invoked_by = \"events\"` over HTTP, or the header `x-fc-control-path` did not say how.",
+        remedy "See that the function's triggers fit its `[function_compute]`. A function that takes notifications has no HTTP trigger for requests of clients.";
+    /// An event of no trigger.
+    EventMalformed = "event_malformed": "the event is none of an HTTP trigger or an OSS trigger",
+        cause "On Function Compute: the function was invoked with something else than the JSON of the HTTP trigger or of the OSS trigger, or a notification does not fully name its upload.",
+        remedy "See which trigger invokes the function. Others than those two are not understood.";
+    /// An event that hides what was signed.
+    EventUnverifiable = "event_unverifiable": "the event does not hold the query that OSS signed",
+        cause "On Function Compute, where the HTTP trigger hands requests over as events: the callback URL has more than one query parameter, or one with other characters than letters, digits and `-._~`. The event does not hold the query as it was sent, and the signature is over that.",
+        remedy "Leave the query out of the callback URL, and put its values into the `callbackBody`; or have the function be invoked over HTTP (`invoked_by = \"http\"`), where nothing is lost.";
     /// A fault of ours.
     Internal = "internal": "an error within the gateway",
         cause "A fault of the gateway itself.",
@@ -203,6 +215,8 @@ impl ErrorKind {
                 responder.is_none()
             }
             Self::Request(Request::Internal) => true,
+            // Of Function Compute alone, where nobody reads these series before they are there.
+            Self::Request(Request::InvocationRefused | Request::EventMalformed | Request::EventUnverifiable) => false,
             Self::Request(Request::AnswerTooLarge) => matches!(responder, Some(Responder::Template(_))),
             Self::Request(Request::Vetoed) => asking == Some(When::Before),
             Self::Request(Request::ResponderFailed | Request::ResponderTimeout | Request::ResponderBusy) => {
@@ -225,9 +239,12 @@ impl ErrorKind {
                 | Refused::SignatureEncoding
                 | Refused::KeyUrlEncoding,
             )
-            | Self::Request(Request::RequestMalformed | Request::OriginalTargetUnusable | Request::BodyBroken) => {
-                StatusCode::BAD_REQUEST
-            }
+            | Self::Request(
+                Request::RequestMalformed
+                | Request::OriginalTargetUnusable
+                | Request::BodyBroken
+                | Request::EventMalformed,
+            ) => StatusCode::BAD_REQUEST,
             Self::Refused(
                 Refused::SignatureMissing
                 | Refused::KeyUrlForbidden
@@ -235,7 +252,7 @@ impl ErrorKind {
                 | Refused::BucketNotAllowed
                 | Refused::ProofMissing,
             )
-            | Self::Request(Request::Vetoed) => StatusCode::FORBIDDEN,
+            | Self::Request(Request::Vetoed | Request::InvocationRefused) => StatusCode::FORBIDDEN,
             Self::Refused(
                 Refused::BodyUnreadable
                 | Refused::BodyConflict
@@ -246,7 +263,8 @@ impl ErrorKind {
                 | Refused::BucketMissing
                 | Refused::SubjectTooLong
                 | Refused::BusRejected,
-            ) => StatusCode::UNPROCESSABLE_ENTITY,
+            )
+            | Self::Request(Request::EventUnverifiable) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Refused(
                 Refused::KeyUnavailable
                 | Refused::BusBusy

@@ -17,6 +17,7 @@ use crate::admin::{self, Admin};
 use crate::callback::{self, Shared};
 use crate::clock::Clock;
 use crate::error::{ErrorKind, RequestErrorKind};
+use crate::function;
 use crate::listener::{self, Listener};
 use crate::measure::Measures;
 use crate::options::{Limits, Options, ShutdownOptions};
@@ -103,6 +104,7 @@ impl Gateway {
             rejections: Rejections::new(limits.log_lines_per_second),
             quarantine,
             observer: options.observer,
+            function: options.function,
         });
         let accepting = Arc::new(AtomicBool::new(true));
         let admin = admin.map(|(_, socket)| {
@@ -167,7 +169,6 @@ impl Gateway {
                 let _ = keeper_stops.await;
             }))
         });
-        let answer = move |peer, request| callback::answer(Arc::clone(&shared), peer, request);
         let stop = async {
             shutdown.await;
             accepting.store(false, Ordering::Relaxed);
@@ -177,7 +178,17 @@ impl Gateway {
         };
         let drained = match callbacks {
             Some(callbacks) => {
-                let graceful = callbacks.run(answer, stop).await;
+                let answering = Arc::clone(&shared);
+                let graceful = match shared.function {
+                    None => {
+                        let answer = move |peer, request| callback::answer(Arc::clone(&answering), peer, request);
+                        callbacks.run(answer, stop).await
+                    }
+                    Some(_) => {
+                        let answer = move |peer, request| function::answer(Arc::clone(&answering), peer, request);
+                        callbacks.run(answer, stop).await
+                    }
+                };
                 let connections = graceful.count();
                 timeout(drain, graceful.shutdown()).await.map_err(|_| Unfinished { connections })
             }

@@ -10,10 +10,12 @@ mod body;
 mod callback;
 mod clock;
 mod error;
+mod function;
 mod gateway;
 mod listener;
 mod measure;
 mod network;
+mod notification;
 mod options;
 mod quarantine;
 mod raw;
@@ -24,6 +26,7 @@ pub use error::{ErrorKind, RequestErrorKind};
 pub use gateway::{BindError, Gateway, Unfinished};
 pub use network::{InvalidNetwork, Network};
 pub use options::{
-    Health, Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck, RouteOptions, ShutdownOptions,
+    FunctionOptions, Health, InvokedBy, Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck, RouteOptions,
+    ShutdownOptions,
 };
 pub use routes::{InvalidRoutes, check_routes};

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::HeaderName;
 use upcall_bus::Quarantine;
 use upcall_event::EventId;
@@ -43,6 +44,8 @@ pub struct Options {
     pub limits: Limits,
     /// How to shut down.
     pub shutdown: ShutdownOptions,
+    /// How the process is invoked, where it is an instance on Function Compute.
+    pub function: Option<FunctionOptions>,
 }
 
 /// A callback path with its policy and its answer.
@@ -95,6 +98,26 @@ pub struct ShutdownOptions {
     pub grace: Duration,
     /// How long requests may then take to finish.
     pub drain: Duration,
+}
+
+/// How an instance on Function Compute is invoked.
+#[derive(Clone)]
+pub struct FunctionOptions {
+    /// By what.
+    pub invoked_by: InvokedBy,
+    /// How old an upload must be before its notification is published: its callback, which says more, goes first.
+    pub notification_wait: Duration,
+    /// What must be there before the first request. It is waited for when the instance is new.
+    pub prepare: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+/// What invokes a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvokedBy {
+    /// Requests of clients, as they were sent.
+    Http,
+    /// Events of the HTTP trigger and of the OSS trigger.
+    Events,
 }
 
 /// Something that must be in order for the gateway to be ready.
@@ -158,6 +181,7 @@ impl Options {
             observer: None,
             limits: Limits::default(),
             shutdown: ShutdownOptions::default(),
+            function: None,
         }
     }
 }

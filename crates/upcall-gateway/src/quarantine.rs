@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use futures_util::FutureExt;
 use http::request::Parts;
 use http::{HeaderName, header};
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 use upcall_bus::{Quarantine, RejectedBody, RejectedCallback, error_chain};
@@ -56,6 +58,8 @@ pub(crate) struct Intake {
     waiting: Sender<RejectedCallback>,
     allowances: Mutex<HashMap<&'static str, Allowance>>,
     metrics: Metrics,
+    added: AtomicU64,
+    written: watch::Receiver<u64>,
 }
 
 /// Writes what was put there, on a task of its own.
@@ -63,6 +67,7 @@ pub(crate) struct Keeper {
     waiting: Receiver<RejectedCallback>,
     quarantine: Arc<dyn Quarantine>,
     metrics: Metrics,
+    written: watch::Sender<u64>,
 }
 
 /// Both ends.
@@ -71,8 +76,10 @@ pub(crate) fn open(quarantine: Arc<dyn Quarantine>, metrics: &Metrics) -> (Intak
     for outcome in ["kept", "limited", "overflowed"] {
         count(metrics, outcome, 0);
     }
-    let intake = Intake { waiting: sender, allowances: Mutex::default(), metrics: metrics.clone() };
-    (intake, Keeper { waiting: receiver, quarantine, metrics: metrics.clone() })
+    let (written, seen) = watch::channel(0);
+    let (metrics, allowances) = (metrics.clone(), Mutex::default());
+    let keeper = Keeper { waiting: receiver, quarantine, metrics: metrics.clone(), written };
+    (Intake { waiting: sender, allowances, metrics, added: AtomicU64::new(0), written: seen }, keeper)
 }
 
 impl Intake {
@@ -86,7 +93,15 @@ impl Intake {
             return count(&self.metrics, "limited", 1);
         }
         let Ok(place) = self.waiting.try_reserve() else { return count(&self.metrics, "overflowed", 1) };
+        self.added.fetch_add(1, Ordering::Relaxed);
         place.send(rejected(rejection, parts, body));
+    }
+
+    /// Waits until all that was added before is written.
+    pub(crate) async fn written(&self) {
+        let added = self.added.load(Ordering::Relaxed);
+        // A keeper that is gone writes nothing more.
+        let _ = self.written.clone().wait_for(|written| *written >= added).await;
     }
 }
 
@@ -94,7 +109,7 @@ impl Keeper {
     /// Writes until `stop`, and then what waits. What the bus does not take is tried until it does; whoever comes
     /// meanwhile waits, or overflows.
     pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
-        let Self { waiting, quarantine, metrics } = &mut self;
+        let Self { waiting, quarantine, metrics, written } = &mut self;
         let mut stop = pin!(stop.fuse());
         let mut batch = Vec::new();
         let mut failing = false;
@@ -110,6 +125,7 @@ impl Keeper {
                 Ok(Ok(())) => {
                     failing = false;
                     count(metrics, "kept", batch.len());
+                    written.send_modify(|written| *written += batch.len() as u64);
                     batch.clear();
                     continue;
                 }

@@ -24,6 +24,8 @@ pub(crate) struct Rejection {
     /// The `x-oss-bucket` header, which nobody signed.
     pub(crate) bucket_header: Option<String>,
     pub(crate) peer: SocketAddr,
+    /// The id of the invocation, on Function Compute.
+    pub(crate) invocation: Option<String>,
 }
 
 /// The last refused requests.
@@ -64,6 +66,7 @@ impl Rejections {
                 request_id = rejection.request_id,
                 bucket_header = rejection.bucket_header,
                 peer = %rejection.peer,
+                invocation = rejection.invocation,
                 suppressed,
                 "refused a request: {}",
                 rejection.reason
@@ -94,6 +97,7 @@ impl Rejections {
                     "request_id": rejection.request_id,
                     "bucket_header": rejection.bucket_header,
                     "peer": rejection.peer.to_string(),
+                    "invocation": rejection.invocation,
                 })
             })
             .collect()
@@ -147,6 +151,7 @@ mod tests {
                 request_id: number.to_string(),
                 bucket_header: None,
                 peer: "127.0.0.1:1".parse().unwrap(),
+                invocation: None,
             });
         }
         let json = rejections.to_json();

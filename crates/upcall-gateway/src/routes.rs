@@ -80,6 +80,16 @@ pub enum InvalidRoutes {
         /// The path.
         path: String,
     },
+    /// Two routes take the notifications of one bucket.
+    #[error("routes {first:?} and {second:?} can't be told apart: both take the notifications of bucket {bucket:?}")]
+    Notifications {
+        /// One route's name.
+        first: String,
+        /// The other's.
+        second: String,
+        /// The bucket.
+        bucket: String,
+    },
     /// Two routes have one name.
     #[error("two routes have the name {name:?}")]
     Name {
@@ -127,6 +137,12 @@ impl RouteTable {
             };
             enter(&mut table.by_arriving, "arriving", arriving);
             enter(&mut table.by_signed, "signed", signed);
+            for bucket in policy.buckets().iter().filter(|_| policy.takes_notifications()) {
+                if let Some(first) = table.of_notifications(bucket) {
+                    let (first, bucket) = (first.policy.name().to_owned(), bucket.clone());
+                    mistakes.push(InvalidRoutes::Notifications { first, second: name.clone(), bucket });
+                }
+            }
             let questions = match &responder {
                 Responder::Template(_) => 0,
                 Responder::Service(asking) => asking.options.concurrency.get().min(Semaphore::MAX_PERMITS),
@@ -145,6 +161,12 @@ impl RouteTable {
     /// The routes' names, and how each answers.
     pub(crate) fn answers(&self) -> impl Iterator<Item = (&str, &Responder)> {
         self.routes.iter().map(|route| (route.policy.name(), &route.responder))
+    }
+
+    /// The route that takes the notifications of a bucket.
+    pub(crate) fn of_notifications(&self, bucket: &str) -> Option<&BoundRoute> {
+        let takes = |policy: &Route| policy.takes_notifications() && policy.buckets().iter().any(|own| own == bucket);
+        self.routes.iter().find(|route| takes(&route.policy))
     }
 
     /// Finds the route of a request whose original target a trusted proxy has told.

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, ParseError, filter_fn};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -18,6 +19,16 @@ pub enum Format {
     Human,
     /// For machines: one JSON object a line.
     Json,
+}
+
+/// When a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Written {
+    /// By a thread of its own: a reader that does not read holds up nobody else.
+    #[default]
+    Aside,
+    /// Before whoever logs goes on, where the process may be stopped at any moment.
+    AtOnce,
 }
 
 /// What is logged unless the configuration says otherwise. The NATS client says of its connections what the bus says, too,
@@ -42,6 +53,8 @@ pub struct Layers {
     pub spans: Option<BoxedLayer>,
     /// Sees the lines that are written.
     pub lines: Option<BoxedLayer>,
+    /// When lines are written on standard error.
+    pub written: Written,
 }
 
 /// Somebody who sees spans and lines.
@@ -51,19 +64,23 @@ pub type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 #[derive(Debug)]
 #[must_use = "lines that still wait are written when it is dropped"]
 pub struct Logging {
-    _writer: WorkerGuard,
+    _writer: Option<WorkerGuard>,
 }
 
 /// Starts logging for the whole process. Called once, by the executable; a second call changes nothing.
-///
-/// Lines are written by a thread of their own: a reader that does not read holds up nobody else.
 ///
 /// # Errors
 /// If the filter is none.
 pub fn start(format: Format, filter: &str, layers: Layers) -> Result<Logging, ParseError> {
     let filter = EnvFilter::try_new(filter)?;
-    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING_MAX);
-    let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
+    let (writer, guard) = match layers.written {
+        Written::Aside => {
+            let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING_MAX);
+            let (writer, guard) = writer.thread_name("log").finish(std::io::stderr());
+            (BoxMakeWriter::new(writer), Some(guard))
+        }
+        Written::AtOnce => (BoxMakeWriter::new(std::io::stderr), None),
+    };
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),

@@ -6,6 +6,7 @@
 mod bus;
 mod condition;
 mod consumer;
+mod function;
 mod gateway;
 mod keys;
 mod log;
@@ -29,6 +30,7 @@ use upcall_responder::Responder;
 
 pub(crate) use bus::{Bus, JOURNAL_FOLDER};
 pub(crate) use consumer::Consumer;
+pub(crate) use function::Function;
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
@@ -49,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<Route>,
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) log: Log,
+    pub(crate) function: Option<Function>,
 }
 
 /// A configuration that can't be used.
@@ -137,12 +140,24 @@ impl Config {
 /// Reads the whole document. `None` only where there are mistakes.
 fn read(reader: &Reader, document: Table) -> Option<Config> {
     let mut root = reader.root(document);
-    let gateway = gateway::read(root.section("gateway", "Where callbacks arrive, and what is allowed to arrive."));
+    let listens = root.peek_table("gateway").is_some_and(|gateway| gateway.contains_key("listen"));
+    let mut gateway = gateway::read(root.section("gateway", "Where callbacks arrive, and what is allowed to arrive."));
     let keys = keys::read(
         root.section("keys", "The public keys that callbacks are verified with, beside OSS's own, which is built in."),
     );
     let mut bus = bus::read(root.section("bus", "Where events are made durable."));
     let log = log::read(root.section("log", "What is logged, and how it looks."));
+    let function = root.optional_section(
+        "function_compute",
+        "Makes the process an instance on Function Compute: see [Function Compute](../operations.md#on-function-compute).",
+    );
+    let function = function.map(function::read);
+    if let Some(function) = &function {
+        if listens {
+            reader.mistake("gateway.listen", "is Function Compute's to say, in FC_SERVER_PORT: leave it out");
+        }
+        gateway.listen = function.listen;
+    }
     let sections = root.sections("route", "A callback path with its policy. Without one no callbacks are taken, and nothing listens for them: see [running Upcall on NATS](../nats.md#consumers-in-processes-of-their-own).");
     if sections.is_empty() {
         report_idleness(&root, bus.nats.is_some());
@@ -153,6 +168,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     report_repetitions(reader, "consumer", &sections);
     let consumers: Vec<_> = sections.into_iter().map(|section| consumer::read(section, bus.events_kept())).collect();
     report_routes(reader, &routes);
+    function::report(reader, function.as_ref(), &bus, &routes, &consumers);
     // On NATS there may be other gateways, whose routes are not in this file.
     if bus.nats.is_none() {
         condition::report_unproduced(reader, &routes, &consumers);
@@ -160,6 +176,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     report_requests(reader, &routes, bus.nats.is_some());
     report_concurrency(reader, &routes, gateway.limits.connections_max);
     if let Some(nats) = &mut bus.nats {
+        nats.options.freezes = function.is_some();
         nats.capture(routes.iter().flatten().map(|route| route.policy.subject()));
     }
     Some(Config {
@@ -169,6 +186,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         routes: routes.into_iter().collect::<Option<_>>()?,
         consumers: consumers.into_iter().collect::<Option<_>>()?,
         log,
+        function,
     })
 }
 
@@ -202,6 +220,7 @@ fn report_routes(reader: &Reader, routes: &[Option<Route>]) {
             | InvalidRoutes::Path { .. }
             | InvalidRoutes::Query { .. } => continue,
             InvalidRoutes::Collision { second, .. } => (second, "path"),
+            InvalidRoutes::Notifications { second, .. } => (second, "notifications"),
         };
         reader.mistake(format!("route[{}].{key}", place(name).unwrap_or_default()), mistake.to_string());
     }

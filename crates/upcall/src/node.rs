@@ -1,5 +1,6 @@
 //! A running Upcall: bus, consumers and gateway, started and stopped in their order.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use upcall_bus::SubscribeError;
 use upcall_consumer::Consumer;
-use upcall_gateway::{Gateway, Observer, Options};
+use upcall_gateway::{FunctionOptions, Gateway, Observer, Options};
 use upcall_telemetry::metrics::Metrics;
 use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
 
@@ -63,6 +64,23 @@ impl Node {
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
         options.observer = observer;
+        options.function = config.function.map(|function| {
+            let nats = bus.nats().cloned();
+            let prepare = move || {
+                let nats = nats.clone();
+                let ready = async move {
+                    if let Some(nats) = nats {
+                        nats.first_look().await;
+                    }
+                };
+                Box::pin(ready) as Pin<Box<dyn Future<Output = ()> + Send>>
+            };
+            FunctionOptions {
+                invoked_by: function.invoked_by,
+                notification_wait: function.notification_wait,
+                prepare: Arc::new(prepare),
+            }
+        });
         options.quarantine = bus.quarantine();
         options.ready_checks.extend(bus.ready_checks().into_iter().chain(consumer_checks));
         let gateway = Gateway::bind(options).await.context("the gateway can't start")?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use tracing::info;
-use upcall_telemetry::log::Layers;
+use upcall_telemetry::log::{Layers, Written};
 
 use crate::config::Config;
 use crate::node::Node;
@@ -30,7 +30,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
-    let _logging = upcall_telemetry::log::start(config.log.format, &config.log.filter, Layers::default())?;
+    // A line that waits for its thread when the instance is frozen may never be written.
+    let written = if config.function.is_some() { Written::AtOnce } else { Written::Aside };
+    let layers = Layers { written, ..Layers::default() };
+    let _logging = upcall_telemetry::log::start(config.log.format, &config.log.filter, layers)?;
     runtime::block_on(async move {
         let shutdown = signals::shutdown()?;
         let summary = config.summary();

@@ -80,6 +80,11 @@ pub(super) fn read(mut section: Section<'_>, budget: Duration) -> Option<Route> 
         SubjectTemplate::DEFAULT,
         "Where on the bus its events go: a literal prefix, then tokens that are literal or one `${NAME}`.",
     );
+    let notifications = section.or(
+        "notifications",
+        false,
+        "Whether OSS's event notifications about `buckets` become events, too, on Function Compute. Nobody signs them.",
+    );
     let answer = response::read(&mut section, budget);
     for (key, path) in [("path", &path), ("public_path", &public_path)] {
         match path.as_deref().map(Target::parse) {
@@ -90,7 +95,7 @@ pub(super) fn read(mut section: Section<'_>, budget: Duration) -> Option<Route> 
             _ => {}
         }
     }
-    let options = RouteOptions { name: name?, buckets, bucket_from_header, require, fields, subject };
+    let options = RouteOptions { name: name?, buckets, bucket_from_header, require, fields, subject, notifications };
     let policy = Policy::new(options).map_err(|mistakes| {
         for mistake in mistakes {
             section.mistake(key_of(&mistake), mistake.to_string());
@@ -102,7 +107,7 @@ pub(super) fn read(mut section: Section<'_>, budget: Duration) -> Option<Route> 
 fn key_of(mistake: &InvalidRoute) -> &'static str {
     match mistake {
         InvalidRoute::NoName => "name",
-        InvalidRoute::EmptyBucket => "buckets",
+        InvalidRoute::EmptyBucket | InvalidRoute::NotificationsOfAnyBucket => "buckets",
         InvalidRoute::ProofUnavailable(_) => "require",
         InvalidRoute::Field(_) => "fields",
     }

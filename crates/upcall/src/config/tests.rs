@@ -128,6 +128,7 @@ fn every_entry() -> Vec<Entry> {
     let mut document: Table = EVERY_TABLE.parse().unwrap();
     document
         .insert("bus".to_owned(), "journal = {}\nnats = { url = \"nats://nats\" }".parse::<Table>().unwrap().into());
+    document.insert("function_compute".to_owned(), Table::new().into());
     // Each way to ask a service has keys of its own.
     let routes = document["route"].as_array_mut().unwrap();
     for response in ["request = { subject = \"app.avatars.answer\" }", "http = { url = \"http://127.0.0.1:9000\" }"] {
