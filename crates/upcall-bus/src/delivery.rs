@@ -12,7 +12,10 @@ use crate::Source;
 /// One attempt to hand an event to a consumer. It is settled once, by value.
 ///
 /// Dropped unsettled it goes back to the bus, which delivers the event again.
-pub struct Delivery {
+pub struct Delivery(Box<Content>);
+
+/// What is in a delivery. It goes from hand to hand, so that it had better be small itself.
+struct Content {
     subject: Subject,
     event: Event,
     attempt: u32,
@@ -57,42 +60,43 @@ impl Delivery {
     /// Made by a bus: an event, the number of this attempt (from 1), the event's place on the bus, and the way back.
     #[must_use]
     pub fn new(subject: Subject, event: Event, attempt: u32, sequence: u64, settler: Box<dyn Settler>) -> Self {
-        Self { subject, event, attempt, sequence, span: Span::none(), settler: Some(settler) }
+        let (span, settler) = (Span::none(), Some(settler));
+        Self(Box::new(Content { subject, event, attempt, sequence, span, settler }))
     }
 
     /// The subject that the event was published on.
     #[must_use]
     pub fn subject(&self) -> &Subject {
-        &self.subject
+        &self.0.subject
     }
 
     /// The event.
     #[must_use]
     pub fn event(&self) -> &Event {
-        &self.event
+        &self.0.event
     }
 
     /// Which attempt this is, from 1. A crash of the process is not counted by every bus.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.0.attempt
     }
 
     /// The event's place on the bus: larger is later. Comparable within one bus only.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.sequence
+        self.0.sequence
     }
 
     /// What is recorded of the delivery, if anything is.
     #[must_use]
     pub fn span(&self) -> &Span {
-        &self.span
+        &self.0.span
     }
 
     /// Has this recorded of the delivery. It ends when the delivery does.
     pub fn record_with(&mut self, span: Span) {
-        self.span = span;
+        self.0.span = span;
     }
 
     /// Says that the event's effect is in place. It is not delivered to this consumer again.
@@ -133,10 +137,10 @@ impl Delivery {
     /// As for [`Delivery::ack`].
     pub async fn settle(mut self, settlement: Settlement) -> Result<(), (Self, SettleError)> {
         // The settler stays in place while it works: if this future is dropped, the delivery is handed back.
-        let Some(settler) = &mut self.settler else { return Ok(()) };
+        let Some(settler) = &mut self.0.settler else { return Ok(()) };
         match settler.settle(&settlement).await {
             Ok(()) => {
-                self.settler = None;
+                self.0.settler = None;
                 Ok(())
             }
             Err(error) => Err((self, error)),
@@ -146,7 +150,7 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if let Some(settler) = &mut self.settler {
+        if let Some(settler) = &mut self.0.settler {
             settler.hand_back();
         }
     }
@@ -155,10 +159,10 @@ impl Drop for Delivery {
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
-            .field("subject", &self.subject)
-            .field("event", &self.event.id)
-            .field("attempt", &self.attempt)
-            .field("sequence", &self.sequence)
+            .field("subject", &self.0.subject)
+            .field("event", &self.0.event.id)
+            .field("attempt", &self.0.attempt)
+            .field("sequence", &self.0.sequence)
             .finish_non_exhaustive()
     }
 }
