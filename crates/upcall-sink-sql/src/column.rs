@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
-use serde_json::json;
+use serde::Serialize;
 use upcall_consumer::Item;
 use upcall_event::Image;
 
@@ -115,11 +115,11 @@ pub(crate) const COLUMNS: &[Column] = columns! {
     request_id Text null "The upload's request id at OSS." => |i| optional(i.event.data.request_id.as_deref());
     client_ip Text null "The uploader's address, as OSS saw it." => |i| optional(i.event.data.client_ip.as_deref());
     vpc_id Text null "The VPC that the upload came from." => |i| optional(i.event.data.vpc_id.as_deref());
-    vars Json required "The uploader's custom variables: a JSON object of strings." => |i| text(&json!(i.event.data.vars).to_string());
-    extra Json required "Whatever else the callback's body carried: a JSON object." => |i| text(&json!(i.event.data.extra).to_string());
+    vars Json required "The uploader's custom variables: a JSON object of strings." => |i| json(&i.event.data.vars);
+    extra Json required "Whatever else the callback's body carried: a JSON object." => |i| json(&i.event.data.extra);
     route Text required "The route that took the callback." => |i| text(&i.event.data.route);
     bucket_from Text required "Who named the bucket: `body` (signed), `route`, `header` or `notification`." => |i| text(i.event.data.bucket_from.as_str());
-    proof Json required "What was established about the event: a JSON array of `signature`, `grant`, `confirmed`." => |i| text(&json!(i.event.data.proof).to_string());
+    proof Json required "What was established about the event: a JSON array of `signature`, `grant`, `confirmed`." => |i| json(&i.event.data.proof);
     origin Text required "How Upcall learnt of the upload: `callback` or `notification`." => |i| text(i.event.data.origin.as_str());
     uploaded_at Time required "When the gateway took the callback in, to the microsecond." => |i| Ok(Value::Time(i.event.time.as_microsecond()));
     sequence Integer required "The event's place on the bus, which tells two events of one microsecond apart." => |i| integer("sequence", Some(i.sequence));
@@ -147,6 +147,10 @@ fn moment(microseconds: i64) -> Timestamp {
 #[expect(clippy::unnecessary_wraps, reason = "all columns have values of one type")]
 fn text(text: &str) -> Result<Value, Unstorable> {
     Ok(Value::Text(text.into()))
+}
+
+fn json(value: &impl Serialize) -> Result<Value, Unstorable> {
+    text(&serde_json::to_string(value).expect("strings, numbers and maps with string keys are always JSON"))
 }
 
 fn optional(value: Option<&str>) -> Result<Value, Unstorable> {
