@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::body::Incoming;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) observer: Option<Observer>,
     /// How the process is invoked, where it is an instance on Function Compute.
     pub(crate) function: Option<FunctionOptions>,
+    /// Whether it shuts down: connections close behind their answers, so that none is left when it stops accepting.
+    pub(crate) leaving: AtomicBool,
 }
 
 /// Says of an answer that its request is on its way to the quarantine.
@@ -80,7 +83,11 @@ pub(crate) struct Progress<'s> {
 /// A plain hyper service, without a router in front: boxing and moving every request cost a fifth of the gateway's time.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    shared.answer(&parts, body, peer).await
+    let mut response = shared.answer(&parts, body, peer).await;
+    if shared.leaving.load(Ordering::Relaxed) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 impl Shared {

@@ -105,6 +105,7 @@ impl Gateway {
             quarantine,
             observer: options.observer,
             function: options.function,
+            leaving: AtomicBool::new(false),
         });
         let accepting = Arc::new(AtomicBool::new(true));
         let admin = admin.map(|(_, socket)| {
@@ -169,9 +170,11 @@ impl Gateway {
                 let _ = keeper_stops.await;
             }))
         });
-        let stop = async {
+        let leaving = Arc::clone(&shared);
+        let stop = async move {
             shutdown.await;
             accepting.store(false, Ordering::Relaxed);
+            leaving.leaving.store(true, Ordering::Relaxed);
             if grace > Duration::ZERO {
                 sleep(grace).await;
             }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -79,7 +80,10 @@ impl Listener {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = &mut stop => return graceful,
+                () = &mut stop => {
+                    self.serve_waiting(&answer, &graceful);
+                    return graceful;
+                }
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
@@ -90,6 +94,22 @@ impl Listener {
                     tokio::time::sleep(ACCEPT_REST).await;
                 }
             }
+        }
+    }
+
+    /// Serves connections that the kernel has accepted for us: with the listener they would be reset.
+    fn serve_waiting<F, B>(
+        &self,
+        answer: &(impl Fn(SocketAddr, Request<Incoming>) -> F + Clone + Send + 'static),
+        graceful: &GracefulShutdown,
+    ) where
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        // As many as can wait. An error is of one connection, or there is none left.
+        for _ in 0..BACKLOG {
+            let Some(Ok((stream, peer))) = self.socket.accept().now_or_never() else { return };
+            self.serve(stream, peer, answer.clone(), graceful);
         }
     }
 
