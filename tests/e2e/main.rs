@@ -13,6 +13,7 @@ mod full_disk;
 mod function;
 mod kill;
 mod operate;
+mod rollout;
 mod serve;
 mod start;
 mod vectors;

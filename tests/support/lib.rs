@@ -11,6 +11,8 @@ pub mod executable;
 pub mod http;
 pub mod nats;
 pub mod proxy;
+#[path = "../rollout/lib.rs"]
+pub mod rollout;
 pub mod signer;
 pub mod sql;
 
