@@ -13,6 +13,7 @@ mod load;
 mod report;
 mod server;
 mod spread;
+mod start;
 mod usage;
 
 use std::net::SocketAddr;
@@ -136,6 +137,7 @@ fn main() -> anyhow::Result<()> {
         ["serve-journal", address, folder] => bare::journal(address.parse()?, Path::new(folder)),
         ["serve-nats", address, url] => bare::nats(address.parse()?, url),
         ["serve-event", address, url] => bare::event(address.parse()?, url),
+        ["start"] => start::measure(30),
         // For a profiler to look at.
         ["alone", subject, seconds] => alone(subject, Duration::from_secs(seconds.parse()?)),
         [] => compare(&[ON_THE_JOURNAL, ON_NATS], 5, Duration::from_secs(4)),
