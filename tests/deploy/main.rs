@@ -5,6 +5,7 @@
 mod chart;
 mod configurations;
 mod function;
+mod image;
 mod privileges;
 mod references;
 mod rendered;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, dead, dev, doctor, provision, quarantine, replay, serve, sign, tail};
+use crate::command::{check, dead, dev, doctor, health, provision, quarantine, replay, serve, sign, tail};
 use crate::terminal::complain;
 
 /// Turns OSS upload callbacks into events that applications can trust.
@@ -33,6 +33,7 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Doctor(doctor::Arguments),
+    Health(health::Arguments),
     Provision(provision::Arguments),
     Tail(tail::Arguments),
     Dead(dead::Arguments),
@@ -48,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Health(arguments) => health::run(&arguments),
         Command::Provision(arguments) => provision::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Dead(arguments) => dead::run(&arguments),

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod dead;
 pub(crate) mod dev;
 pub(crate) mod doctor;
+pub(crate) mod health;
 mod kept;
 mod moment;
 mod operated;

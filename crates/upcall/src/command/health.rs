@@ -1,0 +1,86 @@
+//! `upcall health`: asks a running Upcall how it is, where there is neither a shell nor curl.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use crate::config::Config;
+use crate::terminal::printable_lines;
+
+/// Ask a running Upcall on this machine how it is
+///
+/// For health checks where there is no curl, such as in a container. Asks the admin port that the configuration names
+/// whether the process lives, or with --ready, whether it takes callbacks. The exit status is 0 if so, and 1 if not.
+///
+/// Example: upcall health -c upcall.toml --ready
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Arguments {
+    /// The configuration file that it runs with
+    #[arg(short, long, value_name = "FILE", required_unless_present = "admin")]
+    config: Option<PathBuf>,
+    /// Its admin address, in place of a configuration
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
+    admin: Option<SocketAddr>,
+    /// Whether it is ready, and not only alive
+    #[arg(long)]
+    ready: bool,
+}
+
+/// How long each step may take: a health check that hangs says as much as one that fails.
+const STEP_TIME: Duration = Duration::from_secs(2);
+/// How much of an answer is read.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let admin = match (arguments.admin, &arguments.config) {
+        (Some(admin), _) => admin,
+        (None, Some(file)) => Config::load(file)?.gateway.admin,
+        (None, None) => bail!("there is nobody to ask"),
+    };
+    let target = if arguments.ready { "/ready" } else { "/live" };
+    let admin = reachable(admin);
+    let answer = ask(admin, target).with_context(|| format!("{admin} can't be asked"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is no HTTP")?;
+    println!("{}", printable_lines(body));
+    let is_well = head.split(' ').nth(1) == Some("200");
+    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Where a listener on all addresses is reached from its own machine.
+fn reachable(admin: SocketAddr) -> SocketAddr {
+    let ip = match admin.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, admin.port())
+}
+
+fn ask(admin: SocketAddr, target: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&admin, STEP_TIME)?;
+    stream.set_read_timeout(Some(STEP_TIME))?;
+    stream.set_write_timeout(Some(STEP_TIME))?;
+    write!(stream, "GET {target} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reachable;
+
+    #[test]
+    fn a_listener_on_all_addresses_is_asked_on_its_own_machine() {
+        let reached = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(reached("0.0.0.0:9090"), "127.0.0.1:9090");
+        assert_eq!(reached("[::]:9090"), "[::1]:9090");
+        assert_eq!(reached("10.1.2.3:9090"), "10.1.2.3:9090");
+    }
+}
