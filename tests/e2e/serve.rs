@@ -35,6 +35,11 @@ impl Served {
         self.process.id()
     }
 
+    /// Every line that it has written so far.
+    pub(crate) fn lines(&mut self) -> &[String] {
+        self.process.rest()
+    }
+
     pub(crate) fn kill(&mut self) {
         self.ended = true;
         self.process.kill();

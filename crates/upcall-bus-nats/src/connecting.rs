@@ -1,6 +1,7 @@
 //! Making a connection: who we are, how it is encrypted, and what is said when it can't be made.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{ClientError, ConnectOptions, Event, Server, ServerAddr};
@@ -53,11 +54,60 @@ pub(crate) fn addresses(options: &Options) -> Result<Vec<ServerAddr>, ConnectErr
     options.urls.iter().map(parse).collect()
 }
 
-pub(crate) async fn connect_options(options: &Options, urls: &[ServerAddr]) -> Result<ConnectOptions, ConnectError> {
+/// Who we are, asked at each connection, so that a secret that was changed is used at the next one.
+#[derive(Clone)]
+pub(crate) struct Renewed(Arc<Mutex<Auth>>);
+
+impl Renewed {
+    pub(crate) fn new(auth: Auth) -> Self {
+        Self(Arc::new(Mutex::new(auth)))
+    }
+
+    /// False where one kind can't follow the other.
+    pub(crate) fn renew(&self, auth: &Auth) -> bool {
+        let can_renew = self.can_renew(auth);
+        if can_renew {
+            self.lock().clone_from(auth);
+        }
+        can_renew
+    }
+
+    /// Whether one can follow the other.
+    pub(crate) fn can_renew(&self, auth: &Auth) -> bool {
+        let is_asked = |auth: &Auth| matches!(auth, Auth::Password { .. } | Auth::Token(_));
+        let known = self.lock();
+        *known == *auth || is_asked(&known) && is_asked(auth)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Auth> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn login(&self) -> async_nats::Auth {
+        let mut login = async_nats::Auth::new();
+        match &*self.lock() {
+            Auth::Password { user, password } => {
+                login.username = Some(user.clone());
+                login.password = Some(password.clone());
+            }
+            Auth::Token(token) => login.token = Some(token.clone()),
+            Auth::None | Auth::Nkey(_) | Auth::Credentials(_) => {}
+        }
+        login
+    }
+}
+
+pub(crate) async fn connect_options(
+    options: &Options,
+    urls: &[ServerAddr],
+    renewed: &Renewed,
+) -> Result<ConnectOptions, ConnectError> {
     let connect = match &options.auth {
         Auth::None => by_url(urls),
-        Auth::Password { user, password } => ConnectOptions::new().user_and_password(user.clone(), password.clone()),
-        Auth::Token(token) => ConnectOptions::new().token(token.clone()),
+        Auth::Password { .. } | Auth::Token(_) => {
+            let renewed = renewed.clone();
+            ConnectOptions::with_auth_callback(move |_nonce| std::future::ready(Ok(renewed.login())))
+        }
         Auth::Nkey(seed) => ConnectOptions::new().nkey(seed.clone()),
         Auth::Credentials(file) => {
             ConnectOptions::new().credentials_file(file).await.map_err(|source| unusable(file, source))?

@@ -11,12 +11,13 @@ use async_nats::{Client, HeaderMap};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
+use upcall_bus::ConsumerSpec;
 
-use crate::Options;
-use crate::connecting::{ConnectError, Login, addresses, connect_options, listed, note, note_failures};
+use crate::connecting::{ConnectError, Login, Renewed, addresses, connect_options, listed, note, note_failures};
 use crate::floor::Floors;
 use crate::keeper::Looked;
 use crate::names::Names;
+use crate::{Auth, Options};
 
 /// How long the server may take over what is not a publication.
 pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -47,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) heard_at: Mutex<Option<Instant>>,
     /// The last connection that was given up since it was silent, by its generation.
     pub(crate) given_up: AtomicU64,
+    /// The consumers that are looked after.
+    pub(crate) kept: Mutex<Vec<ConsumerSpec>>,
+    login: Renewed,
     pub(crate) looked: watch::Sender<Looked>,
 }
 
@@ -74,7 +78,8 @@ impl NatsBus {
         let urls = addresses(&options)?;
         let (sender, link) = watch::channel(Link::default());
         let (seen, login, addresses) = (sender.clone(), Login::of(&options, &urls), listed(&urls));
-        let client = connect_options(&options, &urls)
+        let renewed = Renewed::new(options.auth.clone());
+        let client = connect_options(&options, &urls, &renewed)
             .await?
             .event_callback(move |event| {
                 note(&sender, &event);
@@ -107,6 +112,8 @@ impl NatsBus {
             floors: Floors::default(),
             heard_at: Mutex::default(),
             given_up: AtomicU64::new(0),
+            kept: Mutex::default(),
+            login: renewed,
             looked,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -155,6 +162,19 @@ impl NatsBus {
             return format!("at {}", self.shared.addresses);
         }
         info.server_name
+    }
+
+    /// Whether [`NatsBus::renew_login`] can do that.
+    #[must_use]
+    pub fn can_renew_login(&self, auth: &Auth) -> bool {
+        self.shared.login.can_renew(auth)
+    }
+
+    /// Who we are from the next connection on; the one that there is stays. False where that takes a new bus: only users
+    /// with passwords and tokens can follow one another.
+    #[must_use]
+    pub fn renew_login(&self, auth: &Auth) -> bool {
+        self.shared.login.renew(auth)
     }
 
     /// The names of streams and bucket.

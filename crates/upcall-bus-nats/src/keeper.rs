@@ -1,5 +1,6 @@
 //! Looking after the streams, from the start and for as long as the bus lives.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -29,6 +30,7 @@ impl NatsBus {
     /// [`NatsBus::fault`] what keeps the streams from taking events. A server that is not there yet is waited for.
     pub fn keep(&self, provision: bool, consumers: Vec<ConsumerSpec>) {
         let (bus, mut link) = (self.clone(), self.link());
+        self.keep_consumers(consumers);
         self.shared.looked.send_replace(Looked::NotYet);
         self.shared.runtime.spawn(async move {
             loop {
@@ -36,6 +38,7 @@ impl NatsBus {
                     return;
                 }
                 let seen = link.borrow_and_update().generation;
+                let consumers = bus.kept();
                 let found = bus.look(provision, &consumers).await;
                 let pause = if found.is_ok() { LOOK_EVERY } else { LOOK_AGAIN };
                 bus.note(found);
@@ -49,6 +52,16 @@ impl NatsBus {
                 }
             }
         });
+    }
+
+    /// Looks after these consumers from the next look on, instead of those that it was told of before.
+    pub fn keep_consumers(&self, consumers: Vec<ConsumerSpec>) {
+        *self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner) = consumers;
+    }
+
+    /// The consumers that are looked after.
+    pub(crate) fn kept(&self) -> Vec<ConsumerSpec> {
+        self.shared.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why the bus takes no events now, in words; `None` while it does, as far as is known. Cheap.

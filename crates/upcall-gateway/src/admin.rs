@@ -1,11 +1,14 @@
-//! What operators ask: whether the gateway lives, whether it is ready, what it counted, what it refused.
+//! What operators ask: whether the gateway lives, whether it is ready, what it counted, what it refused; and what they may
+//! change while it runs.
+
+pub(crate) mod log;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::response::Response;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
@@ -26,6 +29,8 @@ pub(crate) struct Admin {
     pub(crate) shared: Arc<Shared>,
     pub(crate) checks: Vec<ReadyCheck>,
     pub(crate) accepting: Arc<AtomicBool>,
+    pub(crate) log: Option<log::Log>,
+    pub(crate) configuration: Option<Arc<dyn Fn() -> Value + Send + Sync>>,
 }
 
 /// The admin pages.
@@ -35,10 +40,17 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/rejections", get(rejections))
+        .route("/config", get(configuration))
+        .route("/log", get(log::show).put(log::set).delete(log::revert))
+        .layer(DefaultBodyLimit::max(log::FILTER_BYTES_MAX))
         .fallback(async || {
             let kind = ErrorKind::Request(RequestErrorKind::RouteUnknown);
-            answer::error(kind, "there are /live, /ready, /metrics and /rejections", &answer::own_request_id())
-                .map(Body::new)
+            answer::error(
+                kind,
+                "there are /live, /ready, /metrics, /rejections, /config and /log",
+                &answer::own_request_id(),
+            )
+            .map(Body::new)
         })
         .with_state(Arc::new(admin))
 }
@@ -54,8 +66,8 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
         true => Health::Fine,
         false => Health::Unready("it is shutting down".to_owned()),
     };
-    let checks = admin.checks.iter().map(|check| (check.name.as_str(), (check.check)()));
-    let components: Vec<(&str, Health)> = [("gateway", accepting)].into_iter().chain(checks).collect();
+    let checks = admin.checks.iter().flat_map(|check| (check.check)());
+    let components: Vec<(String, Health)> = [("gateway".to_owned(), accepting)].into_iter().chain(checks).collect();
     let is_ready = components.iter().all(|(_, health)| !matches!(health, Health::Unready(_)));
     let components: Vec<Value> = components
         .into_iter()
@@ -86,6 +98,20 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn rejections(State(admin): State<Arc<Admin>>) -> Response {
     page(StatusCode::OK, admin.shared.rejections.to_json().to_string().into_bytes())
+}
+
+/// Which configuration is in force.
+async fn configuration(State(admin): State<Arc<Admin>>) -> Response {
+    match &admin.configuration {
+        Some(configuration) => page(StatusCode::OK, configuration().to_string().into_bytes()),
+        None => refusal(StatusCode::NOT_FOUND, "config_unavailable", "this process was started without a file"),
+    }
+}
+
+/// An answer in the form that every error has.
+fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
+    let error = json!({ "code": code, "message": message, "request_id": answer::own_request_id() });
+    page(status, json!({ "error": error }).to_string().into_bytes())
 }
 
 fn page(status: StatusCode, json: Vec<u8>) -> Response {

@@ -10,6 +10,7 @@ use upcall_bus::{Deadline, Message, Receipt};
 use upcall_event::Event;
 use upcall_responder::{AskError, AskErrorKind, Asking, Reply, Verdict, When};
 use upcall_telemetry::trace::{self, CallbackTrace};
+use upcall_verifier::Verifier;
 
 use crate::callback::{Progress, Shared};
 use crate::error::{Error, RequestErrorKind, with_causes};
@@ -23,6 +24,7 @@ const PUBLISHING: Duration = Duration::from_millis(500);
 
 /// An admitted callback, about which a service is asked.
 pub(crate) struct Asked<'s> {
+    pub(crate) verifier: &'s Verifier,
     pub(crate) route: &'s BoundRoute,
     pub(crate) asking: &'s Asking,
     pub(crate) message: Message,
@@ -42,27 +44,27 @@ impl Shared {
         mut stopwatch: Stopwatch,
         progress: &mut Progress<'_>,
     ) -> Result<(Bytes, Receipt), Error> {
-        let Asked { route, asking, message, permit, deadline } = callback;
+        let Asked { verifier, route, asking, message, permit, deadline } = callback;
         match asking.options.when {
             When::Before => {
                 drop(permit);
                 let asked = self.ask(route, asking, &message.event, deadline, &progress.trace).await;
-                stopwatch.lap(&self.measures.ask);
+                stopwatch.lap(self.measures.ask.get());
                 let answer = self.conclude_question(route, asking, &message.event, asked, progress)?;
                 let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
-                let receipt = self.publish(message, deadline, &progress.trace).await?;
+                let receipt = self.publish(verifier, message, deadline, &progress.trace).await?;
                 self.measures.count_accepted();
                 stopwatch.lap(&self.measures.publish);
                 Ok((answer, receipt))
             }
             When::After => {
                 let event = message.event.clone();
-                let receipt = self.publish(message, deadline, &progress.trace).await?;
+                let receipt = self.publish(verifier, message, deadline, &progress.trace).await?;
                 self.measures.count_accepted();
                 stopwatch.lap(&self.measures.publish);
                 drop(permit);
                 let asked = self.ask(route, asking, &event, deadline, &progress.trace).await;
-                stopwatch.lap(&self.measures.ask);
+                stopwatch.lap(self.measures.ask.get());
                 Ok((self.conclude_question(route, asking, &event, asked, progress)?, receipt))
             }
         }

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
 use tracing::Instrument;
 use upcall_bus::{Deadline, Message, PublishErrorKind, Receipt};
-use upcall_callback::{CallbackRequest, Target, TargetError};
+use upcall_callback::{CallbackRequest, Target};
 use upcall_event::{EventId, TraceContext};
 use upcall_responder::{Responder, VetoAnswer};
 use upcall_telemetry::trace::{self, Answered, CallbackTrace};
@@ -28,19 +29,18 @@ use crate::asking::Asked;
 use crate::body;
 use crate::clock::Clock;
 use crate::error::{Error, RequestErrorKind};
-use crate::measure::{Measures, Stopwatch};
+use crate::measure::{Measures, Outcomes, Stopwatch};
 use crate::network::Network;
-use crate::options::{FunctionOptions, Limits, Observed, Observer, OriginalTarget};
+use crate::options::{FunctionOptions, Limits, Observed, Observer};
 use crate::quarantine::{self, Intake};
 use crate::rejections::{Rejection, Rejections, printable};
-use crate::routes::{BoundRoute, Found, RouteTable};
+use crate::routes::{BoundRoute, Found};
+use crate::site::Site;
 
 /// What all callbacks share.
 pub(crate) struct Shared {
-    pub(crate) routes: RouteTable,
-    pub(crate) original_target: Option<OriginalTarget>,
+    pub(crate) site: ArcSwap<Site>,
     pub(crate) tracing_peers: Vec<Network>,
-    pub(crate) verifier: Verifier,
     pub(crate) limits: Limits,
     pub(crate) permits: Semaphore,
     /// What bodies of more than [`USUAL_BODY_BYTES`] may take in memory together, in KiB.
@@ -69,6 +69,8 @@ pub(crate) const LONG_BODIES_KIB: usize = 64 * 1024;
 #[derive(Default)]
 pub(crate) struct Progress<'s> {
     pub(crate) route: Option<&'s BoundRoute>,
+    /// Where the route's callbacks are counted.
+    pub(crate) outcomes: Option<&'s Outcomes>,
     /// Kept only for a quarantine.
     pub(crate) body: Option<quarantine::Body>,
     /// Kept only for an observer: the bus takes the event.
@@ -101,9 +103,11 @@ impl Shared {
         let stopwatch = Stopwatch::start();
         let deadline = Deadline::after(self.limits.budget);
         let _in_flight = self.measures.count_in_flight();
+        // A reload meanwhile changes nothing for this one.
+        let site = self.site.load_full();
         let mut progress = Progress { trace: self.trace(&parts.headers, peer), ..Progress::default() };
         let span = progress.trace.span();
-        let work = self.take(parts, body, peer, deadline, &mut progress).instrument(span.clone());
+        let work = self.take(&site, parts, body, peer, deadline, &mut progress).instrument(span.clone());
         let result = match AssertUnwindSafe(work).catch_unwind().await {
             Ok(result) => result,
             Err(_panic) => Err(RequestErrorKind::Internal.into()),
@@ -113,6 +117,7 @@ impl Shared {
 
     async fn take<'s>(
         &'s self,
+        site: &'s Site,
         parts: &'s Parts,
         body: impl Body<Data = Bytes> + Unpin,
         peer: SocketAddr,
@@ -120,8 +125,9 @@ impl Shared {
         progress: &mut Progress<'s>,
     ) -> Result<(Bytes, Receipt), Error> {
         let mut stopwatch = Stopwatch::start();
-        let Found { route, signed } = self.find(parts, peer)?;
+        let Found { route, signed } = site.find(parts, peer)?;
         progress.route = Some(route);
+        progress.outcomes = Some(&site.outcomes[route.index]);
         if parts.method != Method::POST {
             return Err(RequestErrorKind::MethodNotAllowed.into());
         }
@@ -140,12 +146,12 @@ impl Shared {
             let _verifying = progress.trace.verify();
             let target = Target::parse(&signed).map_err(Refusal::Target)?;
             let request = callback_request(&target, &body, &parts.headers);
-            let verified = self.verifier.verify(request, deadline).await?;
+            let verified = site.verifier.verify(request, deadline).await?;
             let admitted = route.policy.admit(&verified)?;
             self.measures.count_unread(route.policy.name(), admitted.unread());
             (admitted.into_message(self.clock.now()).map_err(Refusal::from)?, permit)
         };
-        self.measures.outcomes(Some(route.index)).count_proofs(&message.event.data.proof);
+        site.outcomes[route.index].count_proofs(&message.event.data.proof);
         stopwatch.lap(&self.measures.verify);
         if self.observer.is_some() {
             let event = &message.event;
@@ -155,7 +161,7 @@ impl Shared {
         let template = match &route.responder {
             Responder::Template(template) => template,
             Responder::Service(asking) => {
-                let callback = Asked { route, asking, message, permit, deadline };
+                let callback = Asked { verifier: &site.verifier, route, asking, message, permit, deadline };
                 // Boxed, so that the future of callbacks that ask nobody stays small.
                 return Box::pin(self.take_asking(callback, stopwatch, progress)).await;
             }
@@ -164,8 +170,8 @@ impl Shared {
         let responding = progress.trace.respond();
         let answer = template.fill(&message.event).map_err(|_| RequestErrorKind::AnswerTooLarge)?;
         drop(responding);
-        stopwatch.lap(&self.measures.respond);
-        let receipt = self.publish(message, deadline, &progress.trace).await?;
+        stopwatch.lap(self.measures.respond.get());
+        let receipt = self.publish(&site.verifier, message, deadline, &progress.trace).await?;
         self.measures.count_accepted();
         stopwatch.lap(&self.measures.publish);
         Ok((answer.into(), receipt))
@@ -174,15 +180,16 @@ impl Shared {
     /// Publishes. A bus keeps the deadline by itself; one that does not must not keep the uploader waiting.
     ///
     /// No `async fn`, which would hold the message once more in every callback's future.
-    pub(crate) fn publish(
-        &self,
+    pub(crate) fn publish<'s>(
+        &'s self,
+        verifier: &'s Verifier,
         mut message: Message,
         deadline: Deadline,
         trace: &CallbackTrace,
-    ) -> impl Future<Output = Result<Receipt, Error>> + use<'_> {
+    ) -> impl Future<Output = Result<Receipt, Error>> + use<'s> {
         let (span, carried) = trace.publish(message.subject.as_str(), message.event.id);
         message.event.trace = carried;
-        let published = timeout_at(deadline.instant().into(), self.verifier.publish(message, deadline));
+        let published = timeout_at(deadline.instant().into(), verifier.publish(message, deadline));
         published.instrument(span.clone()).map(move |in_time| {
             let published = in_time.unwrap_or_else(|_| Err(Refusal::Bus(PublishErrorKind::Timeout.into())));
             self.measures.count_published(&published);
@@ -209,35 +216,6 @@ impl Shared {
         self.long_bodies_kib.try_acquire_many(kib).map(Some).map_err(|_| RequestErrorKind::Overloaded)
     }
 
-    /// The request's route and the target that OSS signed.
-    fn find<'a>(&'a self, parts: &'a Parts, peer: SocketAddr) -> Result<Found<'a>, Error> {
-        let found = match self.told_by_proxy(&parts.headers, peer)? {
-            Some(original) => self.routes.find_signed(original),
-            None => match (parts.uri.scheme(), parts.uri.path_and_query()) {
-                (None, Some(target)) => self.routes.find_arriving(target.as_str()),
-                // The form that is meant for proxies, or for another method.
-                _ => Err(TargetError::Form),
-            },
-        };
-        found.map_err(Refusal::Target)?.ok_or_else(|| RequestErrorKind::RouteUnknown.into())
-    }
-
-    /// The original target, if a trusted proxy tells it.
-    fn told_by_proxy<'a>(&self, headers: &'a HeaderMap, peer: SocketAddr) -> Result<Option<&'a str>, RequestErrorKind> {
-        let Some(OriginalTarget { header, proxies }) = &self.original_target else { return Ok(None) };
-        if !proxies.iter().any(|network| network.contains(peer.ip())) {
-            return Ok(None);
-        }
-        let mut values = headers.get_all(header).iter();
-        match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some(value), None) => {
-                str::from_utf8(value.as_bytes()).map(Some).map_err(|_| RequestErrorKind::OriginalTargetUnusable)
-            }
-            (Some(_), Some(_)) => Err(RequestErrorKind::OriginalTargetUnusable),
-        }
-    }
-
     /// Counts, explains and answers.
     pub(crate) fn conclude(
         &self,
@@ -248,7 +226,7 @@ impl Shared {
         stopwatch: &Stopwatch,
     ) -> Response<Full<Bytes>> {
         let headers = &parts.headers;
-        let outcomes = self.measures.outcomes(progress.route.map(|route| route.index));
+        let outcomes = progress.outcomes.unwrap_or(&self.measures.without_route);
         let elapsed = stopwatch.elapsed();
         self.measures.total.observe(elapsed.as_secs_f64());
         let route = progress.route.map(|route| route.policy.name());

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
@@ -24,6 +25,7 @@ use crate::options::{Limits, Options, ShutdownOptions};
 use crate::quarantine::{self, Keeper};
 use crate::rejections::Rejections;
 use crate::routes::{InvalidRoutes, RouteTable};
+use crate::site::{Site, SiteHandle};
 
 /// Connections to the admin pages at a time: some scrapers, probes and people.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -91,11 +93,10 @@ impl Gateway {
         let quarantine = quarantine.map(|quarantine| quarantine::open(quarantine, &options.metrics));
         let (quarantine, keeper) = quarantine.unzip();
         let limits = options.limits;
+        let (metrics, measures) = (options.metrics.clone(), Measures::new(options.metrics, &routes));
         let shared = Arc::new(Shared {
-            measures: Measures::new(options.metrics, &routes),
-            routes,
-            original_target: options.original_target,
-            verifier: options.verifier,
+            site: ArcSwap::from_pointee(Site::new(routes, options.original_target, options.verifier, &metrics)),
+            measures,
             limits,
             permits: Semaphore::new(limits.callbacks_max),
             long_bodies_kib: Semaphore::new(callback::LONG_BODIES_KIB),
@@ -109,8 +110,13 @@ impl Gateway {
         });
         let accepting = Arc::new(AtomicBool::new(true));
         let admin = admin.map(|(_, socket)| {
-            let pages =
-                Admin { shared: Arc::clone(&shared), checks: options.ready_checks, accepting: Arc::clone(&accepting) };
+            let pages = Admin {
+                shared: Arc::clone(&shared),
+                checks: options.ready_checks,
+                accepting: Arc::clone(&accepting),
+                log: options.log.map(admin::log::Log::new),
+                configuration: options.configuration,
+            };
             let listener = Listener {
                 socket,
                 http: listener::http(&Limits::default()),
@@ -130,10 +136,16 @@ impl Gateway {
                 if kind == RequestErrorKind::TooManyConnections {
                     errors.measures.metrics.connections_refused.get().inc();
                 }
-                errors.measures.outcomes(None).count_error(ErrorKind::Request(kind));
+                errors.measures.without_route.count_error(ErrorKind::Request(kind));
             }),
         });
         Ok(Self { callbacks, shared, admin, keeper, local_addr, admin_addr, accepting, shutdown: options.shutdown })
+    }
+
+    /// Exchanges routes and keys while the gateway runs.
+    #[must_use]
+    pub fn site(&self) -> SiteHandle {
+        SiteHandle(Arc::clone(&self.shared))
     }
 
     /// Where callbacks arrive, if they do; tells the port where the options left it open.

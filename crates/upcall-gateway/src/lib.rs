@@ -21,6 +21,7 @@ mod quarantine;
 mod raw;
 mod rejections;
 mod routes;
+mod site;
 
 pub use error::{ErrorKind, RequestErrorKind};
 pub use gateway::{BindError, Gateway, Unfinished};
@@ -30,3 +31,4 @@ pub use options::{
     ShutdownOptions,
 };
 pub use routes::{InvalidRoutes, check_routes};
+pub use site::{CheckedSite, SiteHandle, SiteOptions};

@@ -11,7 +11,8 @@ use upcall_bus::Receipt;
 use upcall_event::Proof;
 use upcall_responder::Responder;
 use upcall_telemetry::metrics::{
-    CallbackLabels, FieldLabels, Metrics, ProofLabels, PublishLabels, QuestionLabels, Sometimes, StageLabels,
+    CallbackLabels, DurationBuckets, FieldLabels, Metrics, ProofLabels, PublishLabels, QuestionLabels, Sometimes,
+    StageLabels,
 };
 use upcall_verifier::{Refusal, RefusalKind};
 
@@ -30,15 +31,35 @@ pub(crate) struct Outcomes {
     signature: OnceLock<Counter>,
 }
 
+/// A stage that only some routes have. It shows once one has it.
+pub(crate) struct Stage {
+    family: Family<StageLabels, Histogram, DurationBuckets>,
+    stage: &'static str,
+    histogram: OnceLock<Histogram>,
+}
+
+impl Stage {
+    fn new(metrics: &Metrics, stage: &'static str, is_shown: bool) -> Self {
+        let new = Self { family: metrics.stage_duration.clone(), stage, histogram: OnceLock::new() };
+        if is_shown {
+            new.get();
+        }
+        new
+    }
+
+    pub(crate) fn get(&self) -> &Histogram {
+        self.histogram.get_or_init(|| self.family.get_or_create_owned(&StageLabels { stage: self.stage }))
+    }
+}
+
 /// What is measured of every callback.
 pub(crate) struct Measures {
-    by_route: Vec<Outcomes>,
-    without_route: Outcomes,
+    pub(crate) without_route: Outcomes,
     pub(crate) read: Histogram,
     pub(crate) verify: Histogram,
     pub(crate) publish: Histogram,
-    pub(crate) ask: Histogram,
-    pub(crate) respond: Histogram,
+    pub(crate) ask: Stage,
+    pub(crate) respond: Stage,
     pub(crate) total: Histogram,
     accepted: Counter,
     published: Counter,
@@ -57,12 +78,7 @@ impl Measures {
     pub(crate) fn new(metrics: Metrics, routes: &RouteTable) -> Self {
         let unseen = Metrics::new();
         let shown = if routes.is_empty() { &unseen } else { &metrics };
-        // Of stages, too, that no route has.
         let asks = |(_, responder): (&str, &Responder)| matches!(responder, Responder::Service(_));
-        let stage_if = |has: bool, stage| {
-            let shown = if has { shown } else { &unseen };
-            shown.stage_duration.get_or_create_owned(&StageLabels { stage })
-        };
         let stage = |stage| shown.stage_duration.get_or_create_owned(&StageLabels { stage });
         let publish = |outcome| shown.publishes.get_or_create_owned(&PublishLabels { outcome });
         for kind in [
@@ -78,16 +94,12 @@ impl Measures {
         counter(&shown.connections_refused);
         counter(&shown.rejections_unlogged);
         Self {
-            by_route: routes
-                .answers()
-                .map(|(route, responder)| Outcomes::new(&metrics, route, Some(responder)))
-                .collect(),
             without_route: Outcomes::new(shown, "", None),
             read: stage("read"),
             verify: stage("verify"),
             publish: stage("publish"),
-            ask: stage_if(routes.answers().any(asks), "ask"),
-            respond: stage_if(!routes.answers().all(asks), "respond"),
+            ask: Stage::new(shown, "ask", routes.answers().any(asks)),
+            respond: Stage::new(shown, "respond", !routes.answers().all(asks)),
             total: stage("total"),
             accepted: counter(&shown.accepted),
             published: publish("published"),
@@ -117,10 +129,6 @@ impl Measures {
         self.accepted.inc();
     }
 
-    pub(crate) fn outcomes(&self, route: Option<usize>) -> &Outcomes {
-        route.and_then(|index| self.by_route.get(index)).unwrap_or(&self.without_route)
-    }
-
     /// Counts fields that were not of their type. Rare, so the handles are not resolved beforehand.
     pub(crate) fn count_unread(&self, route: &str, fields: &[&'static str]) {
         for field in fields {
@@ -146,7 +154,7 @@ impl Measures {
 
 impl Outcomes {
     /// Begins with zero of everything that can happen: of what can't, a series would only be in the way.
-    fn new(metrics: &Metrics, route: &str, responder: Option<&Responder>) -> Self {
+    pub(crate) fn new(metrics: &Metrics, route: &str, responder: Option<&Responder>) -> Self {
         let errors = ErrorKind::all().map(|kind| (kind, OnceLock::new())).collect();
         let outcomes = Self {
             route: route.to_owned(),

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use upcall_bus::{Deadline, Receipt};
 use upcall_callback::{Notification, Notifications};
 use upcall_telemetry::trace::CallbackTrace;
-use upcall_verifier::Refusal;
+use upcall_verifier::{Refusal, Verifier};
 
 use crate::answer;
 use crate::callback::{Progress, Shared};
@@ -31,24 +31,27 @@ impl Shared {
         event: &[u8],
         parts: &Parts,
         peer: SocketAddr,
-        mut progress: Progress<'s>,
+        progress: Progress<'s>,
     ) -> Response<Full<Bytes>> {
         let Ok(Notifications { uploads, others }) = Notifications::parse(event) else {
             return failed(self.refuse(RequestErrorKind::EventMalformed, parts, peer, &progress));
         };
+        // A reload meanwhile changes nothing for these.
+        let site = self.site.load_full();
+        let mut progress: Progress<'_> = progress;
         let (mut stored, mut duplicates) = (0, 0);
         for upload in uploads {
             let bucket = upload.bucket.clone();
-            progress.route = self.routes.of_notifications(&bucket);
+            progress.route = site.routes.of_notifications(&bucket);
+            progress.outcomes = progress.route.map(|route| &site.outcomes[route.index]);
             let taken = match progress.route {
-                Some(route) => self.take_notification(route, upload, function.notification_wait).await,
+                Some(route) => self.take_notification(&site.verifier, route, upload, function.notification_wait).await,
                 None => Err(Refusal::BucketNotAllowed { bucket }.into()),
             };
             match taken {
                 Ok(receipt) => {
-                    let outcomes = self.measures.outcomes(progress.route.map(|route| route.index));
-                    outcomes.count_receipt(receipt);
-                    *(if receipt == Receipt::Stored { &mut stored } else { &mut duplicates }) += 1;
+                    progress.outcomes.unwrap_or(&self.measures.without_route).count_receipt(receipt);
+                    *(if receipt == Receipt::Duplicate { &mut duplicates } else { &mut stored }) += 1;
                 }
                 Err(error) => return failed(self.refuse(error, parts, peer, &progress)),
             }
@@ -59,6 +62,7 @@ impl Shared {
 
     async fn take_notification(
         &self,
+        verifier: &Verifier,
         route: &BoundRoute,
         notification: Notification,
         wait: Duration,
@@ -67,7 +71,10 @@ impl Shared {
         let message = admitted.into_message(self.clock.now()).map_err(Refusal::from)?;
         sleep(left_to_wait(message.event.time, Timestamp::now(), wait)).await;
         let _permit = self.permits.try_acquire().map_err(|_| RequestErrorKind::Overloaded)?;
-        self.publish(message, Deadline::after(self.limits.budget), &CallbackTrace::begin(None)).await
+        let deadline = Deadline::after(self.limits.budget);
+        let receipt = self.publish(verifier, message, deadline, &CallbackTrace::begin(None)).await?;
+        self.measures.count_accepted();
+        Ok(receipt)
     }
 }
 

@@ -10,6 +10,7 @@ use http::HeaderName;
 use upcall_bus::Quarantine;
 use upcall_event::EventId;
 use upcall_responder::Responder;
+use upcall_telemetry::log::Control;
 use upcall_telemetry::metrics::Metrics;
 use upcall_verifier::{Route, Verifier};
 
@@ -38,6 +39,10 @@ pub struct Options {
     /// Where rejected callbacks are kept, beside the last ones in memory; nowhere if `None`. What it does not take in
     /// time is lost, and counted; no callback waits for it.
     pub quarantine: Option<Arc<dyn Quarantine>>,
+    /// Changes what is logged, on the admin pages; not changed there if `None`.
+    pub log: Option<Control>,
+    /// Tells which configuration is in force, for the admin pages; not told there if `None`. It must not block.
+    pub configuration: Option<Arc<dyn Fn() -> serde_json::Value + Send + Sync>>,
     /// Is told of every callback, once it is answered. For `upcall dev`.
     pub observer: Option<Observer>,
     /// Bounds.
@@ -123,8 +128,7 @@ pub enum InvokedBy {
 /// Something that must be in order for the gateway to be ready.
 #[derive(Clone)]
 pub struct ReadyCheck {
-    pub(crate) name: String,
-    pub(crate) check: Arc<dyn Fn() -> Health + Send + Sync>,
+    pub(crate) check: Arc<dyn Fn() -> Vec<(String, Health)> + Send + Sync>,
 }
 
 /// How a component is.
@@ -178,6 +182,8 @@ impl Options {
             metrics,
             ready_checks: Vec::new(),
             quarantine: None,
+            log: None,
+            configuration: None,
             observer: None,
             limits: Limits::default(),
             shutdown: ShutdownOptions::default(),
@@ -190,7 +196,14 @@ impl ReadyCheck {
     /// Names a component and tells how it is. The check must not block.
     #[must_use]
     pub fn new(name: impl Into<String>, check: impl Fn() -> Health + Send + Sync + 'static) -> Self {
-        Self { name: name.into(), check: Arc::new(check) }
+        let name = name.into();
+        Self { check: Arc::new(move || vec![(name.clone(), check())]) }
+    }
+
+    /// Tells how several components are, each with its name; which there are may change. The check must not block.
+    #[must_use]
+    pub fn several(check: impl Fn() -> Vec<(String, Health)> + Send + Sync + 'static) -> Self {
+        Self { check: Arc::new(check) }
     }
 }
 
@@ -235,6 +248,6 @@ impl fmt::Debug for Options {
 
 impl fmt::Debug for ReadyCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadyCheck").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("ReadyCheck").finish_non_exhaustive()
     }
 }

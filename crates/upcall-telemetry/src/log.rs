@@ -1,13 +1,20 @@
 //! Log lines, on standard error.
 
+mod control;
+mod filter;
+mod json;
+
 use std::io::IsTerminal;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{FilterExt, ParseError, filter_fn};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
+
+pub use control::{Control, Shown};
+pub use filter::{FilterError, check_filter};
 
 use crate::trace;
 
@@ -35,14 +42,6 @@ pub enum Written {
 /// in more words, and at each attempt.
 pub const DEFAULT_FILTER: &str = "info,async_nats=error,async_nats::connector=off";
 
-/// Checks a filter such as `info` or `info,upcall_gateway=debug`.
-///
-/// # Errors
-/// If it is none.
-pub fn check_filter(filter: &str) -> Result<(), ParseError> {
-    EnvFilter::try_new(filter).map(drop)
-}
-
 /// How many lines may wait for a reader of standard error. Beyond it lines are lost, and callbacks are not.
 const LINES_WAITING_MAX: usize = 8192;
 
@@ -65,14 +64,27 @@ pub type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 #[must_use = "lines that still wait are written when it is dropped"]
 pub struct Logging {
     _writer: Option<WorkerGuard>,
+    control: Control,
+}
+
+impl Logging {
+    /// A handle to change what is logged.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
 }
 
 /// Starts logging for the whole process. Called once, by the executable; a second call changes nothing.
 ///
 /// # Errors
 /// If the filter is none.
-pub fn start(format: Format, filter: &str, layers: Layers) -> Result<Logging, ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+pub fn start(format: Format, filter: &str, layers: Layers) -> Result<Logging, FilterError> {
+    let (reloaded, handle) = reload::Layer::new(filter::parse(filter)?);
+    let control = Control::new(filter, move |filter| {
+        // It is gone where another logging was started before, as in a test.
+        let _ = handle.reload(filter);
+    });
     let (writer, guard) = match layers.written {
         Written::Aside => {
             let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING_MAX);
@@ -84,14 +96,17 @@ pub fn start(format: Format, filter: &str, layers: Layers) -> Result<Logging, Pa
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let lines = match format {
         Format::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).boxed(),
-        Format::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        Format::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
+            lines.map_event_format(json::Printable).boxed()
+        }
     };
     // One filter for all who see lines. What is recorded of traces is none of them.
     let lines: Vec<_> = layers.lines.into_iter().chain([lines]).collect();
-    let lines = lines.with_filter(filter.and(filter_fn(|metadata| metadata.target() != trace::TARGET)));
+    let lines = lines.with_filter(reloaded.and(filter_fn(|metadata| metadata.target() != trace::TARGET)));
     let spans = layers.spans.map(|spans| spans.with_filter(filter_fn(|metadata| metadata.target() == trace::TARGET)));
     let layers: Vec<_> = spans.map(Layer::boxed).into_iter().chain([lines.boxed()]).collect();
     // An error means that logging was started before, as in a test: the first start holds.
     let _already_started = tracing_subscriber::registry().with(layers).try_init();
-    Ok(Logging { _writer: guard })
+    Ok(Logging { _writer: guard, control })
 }

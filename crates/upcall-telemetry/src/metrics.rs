@@ -19,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use describe::Description;
 pub use labels::{
     CallbackLabels, ConsumerLabels, DeliveryLabels, FieldLabels, ProofLabels, PublishLabels, QuarantineLabels,
-    QuestionLabels, StageLabels,
+    QuestionLabels, ReloadLabels, StageLabels,
 };
 pub use sometimes::Sometimes;
 
@@ -150,6 +150,12 @@ metrics! {
     consumer_overdue: Family<ConsumerLabels, Gauge> = "upcall_consumer_overdue", new Family::default();
     /// Whether a consumer's target takes events: 1 if it does.
     consumer_ready: Family<ConsumerLabels, Gauge> = "upcall_consumer_ready", new Family::default();
+    /// Changed configurations that were read while the process runs, by what became of them.
+    config_reloads: Family<ReloadLabels, Counter> = "upcall_config_reloads", new Family::default();
+    /// Whether the configuration as it is now was refused, so that an older one is in force: 1 if so.
+    config_refused: Sometimes<Gauge> = "upcall_config_refused", new Sometimes::default();
+    /// Since when the configuration is in force that is, in seconds since 1970.
+    config_since: Sometimes<Gauge> = "upcall_config_in_force_since_timestamp" in Seconds, new Sometimes::default();
 }
 
 impl Metrics {

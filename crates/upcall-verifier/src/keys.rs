@@ -122,6 +122,23 @@ impl Keys {
         Ok(Self { trusted: keys, fetched: fetcher.map(|fetcher| Cache::new(fetcher, metrics.clone())) })
     }
 
+    /// Other trusted keys, with what was fetched until now where keys are still to be fetched.
+    ///
+    /// # Errors
+    /// With every trusted key that is none.
+    pub fn renewed(
+        &self,
+        trusted: impl IntoIterator<Item = TrustedKey>,
+        fetcher: Option<Arc<dyn KeyFetcher>>,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<InvalidTrustedKey>> {
+        let mut keys = Self::new(trusted, fetcher, metrics)?;
+        if let (Some(fetched), Some(before)) = (&mut keys.fetched, &self.fetched) {
+            fetched.clone_from(before);
+        }
+        Ok(keys)
+    }
+
     /// Whether the operator trusts a key of this URL.
     pub(crate) fn is_trusted(&self, url: &str) -> bool {
         self.trusted.contains_key(url)

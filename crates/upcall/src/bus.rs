@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::warn;
-use upcall_bus::{ConsumerName, ConsumerSpec, Publisher, Quarantine};
+use upcall_bus::{ConsumerName, Publisher, Quarantine};
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
 use upcall_gateway::{Health, ReadyCheck};
@@ -17,6 +17,7 @@ use upcall_relay::{Relay, RelayHandle, RelayStatus, Spill, SpillOptions};
 use upcall_telemetry::metrics::Metrics;
 
 use crate::config::{self, Ack};
+use crate::fleet::Members;
 use crate::gauges;
 use crate::lag;
 use crate::words::plural;
@@ -41,11 +42,7 @@ pub(crate) struct Bus {
 impl Bus {
     /// Opens the journal, and begins to connect to NATS, which need not be there yet. Where there are both, a relay
     /// runs from now on.
-    pub(crate) async fn open(
-        config: config::Bus,
-        consumers: Vec<ConsumerSpec>,
-        metrics: &Metrics,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn open(config: config::Bus, members: &Members, metrics: &Metrics) -> anyhow::Result<Self> {
         let folder = config.journal.as_ref().map(|journal| journal.folder.clone());
         let journal = match config.journal {
             Some(options) => {
@@ -64,11 +61,9 @@ impl Bus {
         };
 
         let nats = NatsBus::connect(config.options.clone()).await.context("bus.nats can't be used")?;
-        nats.keep(config.provision, consumers.clone());
+        nats.keep(config.provision, members.specs());
         gauges::of_nats(metrics, &nats);
-        if !consumers.is_empty() {
-            lag::of_nats(metrics, &nats, consumers);
-        }
+        lag::of_nats(metrics, &nats, members.clone());
         let relay = match (&journal, folder) {
             (Some(journal), Some(folder)) => Some(RunningRelay::start(journal, &nats, &config, folder, metrics).await?),
             _ => None,
@@ -108,14 +103,8 @@ impl Bus {
 
     /// Waits a moment for a server that is just being connected to, and for its streams: so that who reads it does not
     /// begin with a failure.
-    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
-        let nats = self.nats.clone();
-        async move {
-            if let Some(nats) = nats {
-                // Whatever is wrong then shows when it is read.
-                let _ = timeout(SETTLE_TIME, nats.first_look()).await;
-            }
-        }
+    pub(crate) fn settled(&self) -> Settled {
+        Settled(self.nats.clone())
     }
 
     /// What `/ready` tells about the bus. Where there is a journal, callbacks are taken without NATS.
@@ -159,6 +148,20 @@ impl Bus {
             warn!(
                 "the journal's disk does not answer; what was answered 200 is on it, and the next start goes on from there"
             );
+        }
+    }
+}
+
+/// A bus that settles after the start.
+#[derive(Clone)]
+pub(crate) struct Settled(Option<NatsBus>);
+
+impl Settled {
+    /// Waits until it has.
+    pub(crate) async fn wait(&self) {
+        if let Some(nats) = &self.0 {
+            // Whatever is wrong then shows when it is read.
+            let _ = timeout(SETTLE_TIME, nats.first_look()).await;
         }
     }
 }

@@ -13,11 +13,13 @@ mod log;
 mod nats;
 mod overlay;
 mod reader;
+mod reload;
 mod response;
 mod route;
 mod secret;
 mod setting;
 mod sink;
+mod sources;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -36,9 +38,11 @@ pub(crate) use keys::Keys;
 pub(crate) use log::Log;
 pub(crate) use nats::{Ack, Nats};
 use reader::{Mistake, Reader, Section};
+pub(crate) use reload::Reload;
 pub(crate) use response::AnswerBy;
 pub(crate) use route::Route;
 pub(crate) use sink::Sink;
+pub(crate) use sources::{Changes, Sources};
 
 use crate::words::plural;
 
@@ -52,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) consumers: Vec<Consumer>,
     pub(crate) log: Log,
     pub(crate) function: Option<Function>,
+    pub(crate) reload: Reload,
+    pub(crate) sources: Sources,
 }
 
 /// A configuration that can't be used.
@@ -118,7 +124,9 @@ impl Config {
             }
             Vec::new()
         });
+        let written = document.clone();
         let config = read(&reader, document);
+        let sources = Sources::new(file, written, reader.take_files());
         let mut mistakes = reader.into_mistakes();
         for mistake in &mut mistakes {
             if let Some(origin) = origins.iter().find(|origin| origin.path == mistake.path) {
@@ -126,7 +134,7 @@ impl Config {
             }
         }
         match config {
-            Some(config) if mistakes.is_empty() => Ok(config),
+            Some(config) if mistakes.is_empty() => Ok(Self { sources, ..config }),
             _ => Err(ConfigError::Mistaken { file: file.to_owned(), mistakes }),
         }
     }
@@ -158,6 +166,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         }
         gateway.listen = function.listen;
     }
+    let reload = reload::read(root.section("reload", "How a changed configuration is taken up while Upcall runs; SIGHUP always has it read again. See [operations](../operations.md#changing-the-configuration)."));
     let sections = root.sections("route", "A callback path with its policy. Without one no callbacks are taken, and nothing listens for them: see [running Upcall on NATS](../nats.md#consumers-in-processes-of-their-own).");
     if sections.is_empty() {
         report_idleness(&root, bus.nats.is_some());
@@ -187,6 +196,8 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         consumers: consumers.into_iter().collect::<Option<_>>()?,
         log,
         function,
+        reload,
+        sources: Sources::default(),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::fleet::Members;
 use prometheus_client::metrics::counter::Counter;
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
@@ -68,26 +69,38 @@ pub(crate) fn of_spill(metrics: &Metrics, spill: Spill) {
     metrics.before_scrape(move |metrics| store(metrics.spilled.get(), spill.spilled()));
 }
 
-/// Shows what a consumer did.
-pub(crate) fn of_consumer(metrics: &Metrics, name: &str, stats: Stats) {
-    let consumer = name.to_owned();
+/// Shows what consumers did, whichever there are when it is asked.
+pub(crate) fn of_consumers(metrics: &Metrics, members: Members) {
     metrics.before_scrape(move |metrics| {
-        let numbers = stats.snapshot();
-        for (outcome, count) in [
-            ("done", numbers.done),
-            ("skipped", numbers.skipped),
-            ("retried", numbers.retried),
-            ("dead", numbers.dead),
-            ("handed_back", numbers.handed_back),
-            ("unsettled", numbers.unsettled),
-        ] {
-            let labels = DeliveryLabels { consumer: consumer.clone(), outcome };
-            store(&metrics.deliveries.get_or_create_owned(&labels), count);
-        }
-        let labels = ConsumerLabels { consumer: consumer.clone() };
-        metrics.consumer_in_flight.get_or_create_owned(&labels).set(signed(numbers.in_flight));
-        metrics.consumer_ready.get_or_create_owned(&labels).set(i64::from(stats.is_ready()));
+        members.stats().into_iter().for_each(|(name, stats)| show_consumer(metrics, name, &stats));
     });
+}
+
+/// Forgets the figures of a consumer that there is no more; what was counted stays.
+pub(crate) fn forget_consumer(metrics: &Metrics, name: &str) {
+    let labels = ConsumerLabels { consumer: name.to_owned() };
+    for gauge in [&metrics.consumer_ready, &metrics.consumer_in_flight, &metrics.consumer_lag, &metrics.consumer_oldest]
+    {
+        gauge.remove(&labels);
+    }
+}
+
+fn show_consumer(metrics: &Metrics, consumer: String, stats: &Stats) {
+    let numbers = stats.snapshot();
+    for (outcome, count) in [
+        ("done", numbers.done),
+        ("skipped", numbers.skipped),
+        ("retried", numbers.retried),
+        ("dead", numbers.dead),
+        ("handed_back", numbers.handed_back),
+        ("unsettled", numbers.unsettled),
+    ] {
+        let labels = DeliveryLabels { consumer: consumer.clone(), outcome };
+        store(&metrics.deliveries.get_or_create_owned(&labels), count);
+    }
+    let labels = ConsumerLabels { consumer };
+    metrics.consumer_in_flight.get_or_create_owned(&labels).set(signed(numbers.in_flight));
+    metrics.consumer_ready.get_or_create_owned(&labels).set(i64::from(stats.is_ready()));
 }
 
 /// Shows a count that is kept elsewhere.

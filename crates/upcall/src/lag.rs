@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::debug;
-use upcall_bus::{ConsumerSpec, error_chain};
+use upcall_bus::error_chain;
 use upcall_bus_nats::{NatsBus, Progress};
 use upcall_telemetry::metrics::{ConsumerLabels, Metrics};
 
+use crate::fleet::Members;
 use crate::gauges::signed;
 
 /// How long a scrape waits for the server. Later it gets what was known before.
@@ -24,10 +25,10 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// Shows how far consumers on NATS are: as the server says when it is asked for the scrape, and, where it does not say so
 /// in time, as it said last, while the oldest event goes on growing old.
-pub(crate) fn of_nats(metrics: &Metrics, nats: &NatsBus, consumers: Vec<ConsumerSpec>) {
+pub(crate) fn of_nats(metrics: &Metrics, nats: &NatsBus, members: Members) {
     let question = Question {
         nats: nats.clone(),
-        consumers: consumers.into(),
+        members,
         runtime: Handle::current(),
         under_way: Arc::default(),
         known: Arc::default(),
@@ -40,7 +41,7 @@ pub(crate) fn of_nats(metrics: &Metrics, nats: &NatsBus, consumers: Vec<Consumer
 
 struct Question {
     nats: NatsBus,
-    consumers: Arc<[ConsumerSpec]>,
+    members: Members,
     runtime: Handle,
     under_way: Arc<AtomicBool>,
     known: Arc<Mutex<Known>>,
@@ -55,12 +56,16 @@ struct Known {
 impl Question {
     /// Asks, unless that is being done, and waits for a moment.
     fn ask(&self) {
+        let consumers = self.members.specs();
+        if consumers.is_empty() {
+            return;
+        }
         let is_fresh = self.lock().since.is_some_and(|since| since.elapsed() < FRESH);
         if is_fresh || self.under_way.swap(true, Ordering::AcqRel) {
             return;
         }
         let (done, answered) = sync_channel(1);
-        let (nats, consumers) = (self.nats.clone(), Arc::clone(&self.consumers));
+        let nats = self.nats.clone();
         let (under_way, known) = (Arc::clone(&self.under_way), Arc::clone(&self.known));
         self.runtime.spawn(async move {
             match timeout(ANSWER_TIME, nats.progress(&consumers)).await {
@@ -79,8 +84,11 @@ impl Question {
     }
 
     fn show(&self, metrics: &Metrics) {
-        let now = Timestamp::now();
-        for Progress { consumer, unsettled, oldest } in &self.lock().progress {
+        let (now, consumers) = (Timestamp::now(), self.members.specs());
+        let known = self.lock();
+        // One that there is no more may have been asked about.
+        let is_there = |progress: &&Progress| consumers.iter().any(|spec| spec.name == progress.consumer);
+        for Progress { consumer, unsettled, oldest } in known.progress.iter().filter(is_there) {
             let labels = ConsumerLabels { consumer: consumer.to_string() };
             let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
             metrics.consumer_lag.get_or_create_owned(&labels).set(signed(*unsettled));

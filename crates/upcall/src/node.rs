@@ -1,69 +1,72 @@
 //! A running Upcall: bus, consumers and gateway, started and stopped in their order.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tracing::{error, info, warn};
-use upcall_bus::SubscribeError;
+use tracing::{info, warn};
 use upcall_consumer::Consumer;
-use upcall_gateway::{FunctionOptions, Gateway, Observer, Options};
+use upcall_gateway::{FunctionOptions, Gateway, Observer, Options, RouteOptions, SiteOptions};
+use upcall_telemetry::log;
 use upcall_telemetry::metrics::Metrics;
 use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
 
 use crate::answer;
 use crate::bus::Bus;
-use crate::config::Config;
+use crate::config::{self, Config, Route};
+use crate::fleet::{Fleet, Members, Prepared};
 use crate::gauges;
 use crate::ready;
+use crate::reload::{InForce, Reloader};
 use crate::sink;
 
 /// Everything that a configuration names, built and bound, not yet running.
 pub(crate) struct Node {
     bus: Bus,
-    consumers: Vec<(String, Consumer)>,
+    parts: Parts,
+    keys: Keys,
+    consumers: Vec<Prepared>,
+    fleet: Arc<Fleet>,
     gateway: Gateway,
+}
+
+/// What a node is built for, beside its configuration.
+#[derive(Default)]
+pub(crate) struct Purpose {
+    /// Is told of every callback.
+    pub(crate) observer: Option<Observer>,
+    /// Changes what is logged.
+    pub(crate) log: Option<log::Control>,
+    /// What is in force, where the configuration may change.
+    pub(crate) in_force: Option<InForce>,
 }
 
 impl Node {
     /// Opens the bus, binds the addresses, and puts the consumers together.
-    pub(crate) async fn build(config: Config, observer: Option<Observer>) -> anyhow::Result<Self> {
+    pub(crate) async fn build(config: Config, purpose: Purpose) -> anyhow::Result<Self> {
         allow_connections(config.gateway.limits.connections_max);
         let metrics = Metrics::new();
-        let specs = config.consumers.iter().map(|consumer| consumer.options.spec.clone()).collect();
-        let bus = Bus::open(config.bus, specs, &metrics).await?;
-
-        let fetcher: Option<Arc<dyn KeyFetcher>> = match config.keys.fetch && !config.routes.is_empty() {
-            true => Some(Arc::new(HttpsFetcher::new().context("keys could not be fetched over https")?)),
-            false => None,
-        };
-        // Whether the keys can be used was checked with the configuration.
-        let keys = Keys::new(config.keys.trusted, fetcher, &metrics).map_err(|mistakes| {
-            anyhow::anyhow!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-        })?;
+        let members = Members::of(config.consumers.iter().map(|consumer| consumer.options.spec.clone()));
+        let bus = Bus::open(config.bus, &members, &metrics).await?;
+        let parts = Parts { bus: bus.consumed(), publisher: bus.publisher(), nats: bus.nats().cloned(), metrics };
+        let keys = parts.keys(config.keys, !config.routes.is_empty(), None)?;
 
         // Whoever only consumes listens for no callbacks.
         let listen = Some(config.gateway.listen).filter(|_| !config.routes.is_empty());
-        let (mut consumers, mut consumer_checks) = (Vec::new(), Vec::new());
-        for consumer in config.consumers {
-            let name = consumer.options.spec.name.to_string();
-            let sink = sink::build(consumer.sink).with_context(|| format!("consumer {name}"))?;
-            let consumer = Consumer::new(bus.consumed(), sink, consumer.options);
-            gauges::of_consumer(&metrics, &name, consumer.stats());
-            consumer_checks.push(ready::of_consumer(&name, consumer.stats(), listen.is_none()));
-            consumers.push((name, consumer));
-        }
+        let consumers = parts.consumers(config.consumers)?;
+        let fleet = Fleet::new(members.clone(), bus.settled(), parts.metrics.clone());
+        gauges::of_consumers(&parts.metrics, members.clone());
 
-        let mut options = Options::new(listen, Verifier::new(keys, bus.publisher()), metrics);
+        let verifier = Verifier::new(keys.clone(), bus.publisher());
+        let mut options = Options::new(listen, verifier, parts.metrics.clone());
         options.admin = Some(config.gateway.admin);
-        let bind = |route| answer::bind(route, bus.nats());
-        options.routes = config.routes.into_iter().map(bind).collect::<anyhow::Result<_>>()?;
+        options.routes = parts.routes(config.routes)?;
         options.original_target = config.gateway.original_target;
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
-        options.observer = observer;
+        options.observer = purpose.observer;
         options.function = config.function.map(|function| {
             let nats = bus.nats().cloned();
             let prepare = move || {
@@ -81,10 +84,13 @@ impl Node {
                 prepare: Arc::new(prepare),
             }
         });
+        options.log = purpose.log;
+        options.configuration = purpose.in_force.map(InForce::page);
         options.quarantine = bus.quarantine();
-        options.ready_checks.extend(bus.ready_checks().into_iter().chain(consumer_checks));
+        options.ready_checks.extend(bus.ready_checks());
+        options.ready_checks.push(ready::of_consumers(members, listen.is_none()));
         let gateway = Gateway::bind(options).await.context("the gateway can't start")?;
-        Ok(Self { bus, consumers, gateway })
+        Ok(Self { bus, parts, keys, consumers, fleet: Arc::new(fleet), gateway })
     }
 
     /// The gateway, for its addresses.
@@ -92,44 +98,98 @@ impl Node {
         &self.gateway
     }
 
+    /// What takes up another configuration, from this file, while the node runs.
+    pub(crate) fn reloader(&self, file: &Path, before: Before, in_force: InForce, log: log::Control) -> Reloader {
+        let (site, fleet) = (self.gateway.site(), Arc::clone(&self.fleet));
+        Reloader::new(file.to_owned(), before, self.parts.clone(), self.keys.clone(), site, fleet, in_force, log)
+    }
+
     /// Runs until `shutdown` turns true, then stops in order: no new callbacks, callbacks under way, consumers, bus.
     pub(crate) async fn run(self, mut shutdown: watch::Receiver<bool>) -> anyhow::Result<()> {
-        let Self { bus, consumers, gateway } = self;
-        let (stop_consumers, stopped) = watch::channel(false);
-        let mut running = JoinSet::new();
-        for (name, consumer) in consumers {
-            let (settled, stopped) = (bus.settled(), stopped.clone());
-            running.spawn(async move {
-                tokio::select! {
-                    () = settled => {}
-                    () = turned_true(stopped.clone()) => {}
-                }
-                (name, consumer.run(turned_true(stopped)).await)
-            });
+        let Self { bus, consumers, fleet, gateway, .. } = self;
+        fleet.exchange([], consumers).await;
+        let ended = gateway.run(async move { drop(shutdown.wait_for(|stop| *stop).await) }).await;
+        if let Err(unfinished) = ended {
+            warn!("{unfinished}");
         }
-        let mut failure = None;
-        {
-            let mut gateway = std::pin::pin!(gateway.run(async move { drop(shutdown.wait_for(|stop| *stop).await) }));
-            loop {
-                tokio::select! {
-                    ended = &mut gateway => {
-                        if let Err(unfinished) = ended {
-                            warn!("{unfinished}");
-                        }
-                        break;
-                    }
-                    Some(ended) = running.join_next() => failure = failure.or(report(ended)),
-                }
-            }
-        }
-        // The receivers are gone where every consumer has ended already.
-        let _ = stop_consumers.send(true);
-        while let Some(ended) = running.join_next().await {
-            failure = failure.or(report(ended));
-        }
+        let failure = fleet.end().await;
         bus.close().await;
         info!("stopped");
         failure.map_or(Ok(()), Err)
+    }
+}
+
+/// What is compared with another configuration.
+pub(crate) struct Before {
+    pub(crate) sources: config::Sources,
+    pub(crate) reload: config::Reload,
+    /// The subjects that the stream captures for the routes.
+    pub(crate) subjects: Vec<String>,
+    pub(crate) takes_callbacks: bool,
+}
+
+impl Before {
+    /// Takes note of a configuration that is about to be in force.
+    pub(crate) fn of(config: &Config) -> Self {
+        let subjects = config.bus.nats.as_ref().map(|nats| nats.options.subjects.clone()).unwrap_or_default();
+        let takes_callbacks = !config.routes.is_empty();
+        // What a function's code holds does not change, and an instance that is frozen looks at nothing.
+        let reload = config::Reload { watch: config.reload.watch && config.function.is_none() };
+        Self { sources: config.sources.clone(), reload, subjects, takes_callbacks }
+    }
+}
+
+/// What routes and consumers are put together from.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    bus: Arc<dyn upcall_bus::Bus>,
+    publisher: Arc<dyn upcall_bus::Publisher>,
+    pub(crate) nats: Option<upcall_bus_nats::NatsBus>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Parts {
+    /// What callbacks are verified with; with what was fetched `before`.
+    pub(crate) fn keys(
+        &self,
+        config: config::Keys,
+        takes_callbacks: bool,
+        before: Option<&Keys>,
+    ) -> anyhow::Result<Keys> {
+        let fetcher: Option<Arc<dyn KeyFetcher>> = match config.fetch && takes_callbacks {
+            true => Some(Arc::new(HttpsFetcher::new().context("keys could not be fetched over https")?)),
+            false => None,
+        };
+        let keys = match before {
+            Some(before) => before.renewed(config.trusted, fetcher, &self.metrics),
+            None => Keys::new(config.trusted, fetcher, &self.metrics),
+        };
+        // Whether the keys can be used was checked with the configuration.
+        keys.map_err(|mistakes| {
+            anyhow::anyhow!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        })
+    }
+
+    /// What answers on each route.
+    pub(crate) fn routes(&self, routes: Vec<Route>) -> anyhow::Result<Vec<RouteOptions>> {
+        routes.into_iter().map(|route| answer::bind(route, self.nats.as_ref())).collect()
+    }
+
+    /// What a gateway judges callbacks by.
+    pub(crate) fn site(&self, config: config::Gateway, routes: Vec<Route>, keys: Keys) -> anyhow::Result<SiteOptions> {
+        let verifier = Verifier::new(keys, Arc::clone(&self.publisher));
+        Ok(SiteOptions { routes: self.routes(routes)?, original_target: config.original_target, verifier })
+    }
+
+    /// Consumers with their sinks, none of which is connected to yet.
+    pub(crate) fn consumers(&self, consumers: Vec<config::Consumer>) -> anyhow::Result<Vec<Prepared>> {
+        let prepare = |config: config::Consumer| {
+            let spec = config.options.spec.clone();
+            let sink = sink::build(config.sink).with_context(|| format!("consumer {}", spec.name))?;
+            let consumer = Consumer::new(Arc::clone(&self.bus), sink, config.options);
+            Ok(Prepared { spec, consumer })
+        };
+        consumers.into_iter().map(prepare).collect()
     }
 }
 
@@ -148,20 +208,4 @@ fn allow_connections(connections_max: usize) {
         Ok(_) => {}
         Err(error) => warn!(%error, "the limit of open descriptors could not be raised"),
     }
-}
-
-async fn turned_true(mut flag: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = flag.wait_for(|flag| *flag).await;
-}
-
-/// Logs a consumer that ended for another reason than being told to. The gateway goes on: events are kept.
-fn report(ended: Result<(String, Result<(), SubscribeError>), tokio::task::JoinError>) -> Option<anyhow::Error> {
-    let failure = match ended {
-        Ok((_, Ok(()))) => return None,
-        Ok((name, Err(error))) => anyhow::Error::new(error).context(format!("consumer {name} has stopped")),
-        Err(error) => anyhow::Error::new(error).context("a consumer has stopped"),
-    };
-    error!("{failure:#}");
-    Some(failure)
 }

@@ -3,15 +3,20 @@
 use upcall_consumer::{State, Stats};
 use upcall_gateway::{Health, ReadyCheck};
 
-/// What `/ready` tells about a consumer.
+use crate::fleet::Members;
+
+/// What `/ready` tells about consumers, whichever there are when it is asked.
 ///
 /// Where callbacks are taken, too, it is a remark only: a gateway whose consumer is in trouble keeps events for it, and
 /// is not to be taken out of a load balancer. A process that does nothing but consume is not ready while it gets no
 /// events off its bus. A target that is away is a remark in either case: no restart would bring it back.
-pub(crate) fn of_consumer(name: &str, stats: Stats, only_consumes: bool) -> ReadyCheck {
-    ReadyCheck::new(format!("consumer {name}"), move || {
-        let (state, fault) = stats.condition();
-        judge(state, fault, only_consumes)
+pub(crate) fn of_consumers(members: Members, only_consumes: bool) -> ReadyCheck {
+    ReadyCheck::several(move || {
+        let health = |(name, stats): (String, Stats)| {
+            let (state, fault) = stats.condition();
+            (format!("consumer {name}"), judge(state, fault, only_consumes))
+        };
+        members.stats().into_iter().map(health).collect()
     })
 }
 

@@ -1,7 +1,8 @@
-//! SIGTERM and SIGINT: the first asks for an ordered shutdown, the second ends the process at once.
+//! SIGTERM and SIGINT: the first asks for an ordered shutdown, the second ends the process at once. SIGHUP: the
+//! configuration is to be read again.
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -29,4 +30,22 @@ pub(crate) fn shutdown() -> anyhow::Result<watch::Receiver<bool>> {
         }
     });
     Ok(shutdown)
+}
+
+/// SIGHUPs, as they come; several at once are one.
+pub(crate) struct Hangups(Signal);
+
+/// From now on SIGHUP does not end the process.
+pub(crate) fn hangups() -> anyhow::Result<Hangups> {
+    Ok(Hangups(signal(SignalKind::hangup()).context("SIGHUP can't be caught")?))
+}
+
+impl Hangups {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            // There are none any more.
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -67,6 +67,12 @@ labels! {
         /// `kept`, `limited` (too many of its code came), or `overflowed` (too many waited for the bus).
         outcome: &'static str,
     }
+    /// Labels of a configuration that was read while the process runs.
+    ReloadLabels {
+        /// `applied`, `unchanged`, `invalid` (it has mistakes), `needs_restart` (it changes what can't be changed at run time),
+        /// or `failed` (a part of it can't be built).
+        outcome: &'static str,
+    }
     /// Labels of what concerns one consumer.
     ConsumerLabels {
         /// The consumer's name.

@@ -56,6 +56,8 @@ enum Entry {
 
 impl Cache {
     pub(super) fn new(fetcher: Arc<dyn KeyFetcher>, metrics: Metrics) -> Self {
+        // Begins with zero.
+        let _ = metrics.key_fetches.get();
         let state = State { entries: HashMap::new(), allowance: Allowance::new(Instant::now()) };
         Self { shared: Arc::new(Shared { fetcher, metrics, state: Mutex::new(state) }) }
     }

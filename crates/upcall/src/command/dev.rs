@@ -15,7 +15,7 @@ use upcall_simulator::{Handle, Options, Simulator};
 use upcall_telemetry::log::{Format, Layers};
 
 use crate::config::Config;
-use crate::node::Node;
+use crate::node::{Node, Purpose};
 use crate::{runtime, signals};
 
 /// Try everything on this machine: a simulated OSS, the gateway, the journal and an SQLite consumer
@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         let text = configuration(arguments, &data, &handle);
         let config = Config::parse(&data.join("upcall.toml"), &text, std::iter::empty())?;
         let shutdown = signals::shutdown()?;
-        let built = Node::build(config, Some(watch::observer())).await;
+        let built = Node::build(config, Purpose { observer: Some(watch::observer()), ..Purpose::default() }).await;
         let node = built.map_err(|error| advised(error, arguments))?;
         let callbacks = node.gateway().local_addr().context("the gateway listens nowhere")?;
         let addresses = (callbacks, node.gateway().admin_addr());

@@ -8,7 +8,8 @@ use tracing::info;
 use upcall_telemetry::log::{Layers, Written};
 
 use crate::config::Config;
-use crate::node::Node;
+use crate::node::{Before, Node, Purpose};
+use crate::reload::InForce;
 use crate::{runtime, signals};
 
 /// Take callbacks and feed consumers, as a configuration file says
@@ -16,6 +17,10 @@ use crate::{runtime, signals};
 /// Nothing is bound or opened before the whole file is valid; `upcall check` tells beforehand. SIGTERM or Ctrl-C shuts
 /// down in order: callbacks under way are answered, consumers finish their batches, the journal closes. A second
 /// signal ends at once; nothing that was answered is lost by it.
+///
+/// SIGHUP has the file read again, and so has a change of it or of a file that it names: routes, keys, secrets,
+/// certificates and consumers change while callbacks are taken. What has a mistake, or would need a restart, is refused
+/// as a whole, and the log says why.
 ///
 /// Every key can also come from the environment: UPCALL_GATEWAY__LISTEN=0.0.0.0:80 is `listen` in `[gateway]`.
 ///
@@ -33,14 +38,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     // A line that waits for its thread when the instance is frozen may never be written.
     let written = if config.function.is_some() { Written::AtOnce } else { Written::Aside };
     let layers = Layers { written, ..Layers::default() };
-    let _logging = upcall_telemetry::log::start(config.log.format, &config.log.filter, layers)?;
+    let logging = upcall_telemetry::log::start(config.log.format, &config.log.filter, layers)?;
+    let log = logging.control();
     runtime::block_on(async move {
-        let shutdown = signals::shutdown()?;
-        let summary = config.summary();
-        let node = Node::build(config, None).await?;
+        let (shutdown, hangups) = (signals::shutdown()?, signals::hangups()?);
+        let (summary, before, in_force) = (config.summary(), Before::of(&config), InForce::default());
+        let purpose = Purpose { log: Some(log.clone()), in_force: Some(in_force.clone()), observer: None };
+        let node = Node::build(config, purpose).await?;
         let (callbacks, admin) = (node.gateway().local_addr(), node.gateway().admin_addr());
         let (callbacks, admin) = (callbacks.map(tracing::field::display), admin.map(tracing::field::display));
         info!(callbacks, admin, "serving {summary}");
+        let reloader = node.reloader(&arguments.config, before, in_force, log);
+        tokio::spawn(reloader.run(hangups, shutdown.clone()));
         node.run(shutdown).await
     })?;
     Ok(ExitCode::SUCCESS)

@@ -35,6 +35,7 @@ fn read_trusted(mut section: Section<'_>) -> Option<TrustedKey> {
         (Some(pem), None) => ("pem", pem),
         (None, Some(file)) => {
             let path = section.resolve(&file);
+            section.names_file("file", &path);
             match std::fs::read_to_string(&path) {
                 Ok(pem) => ("file", pem),
                 Err(error) => {

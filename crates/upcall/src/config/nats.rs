@@ -163,7 +163,11 @@ fn read_auth(section: &mut Section<'_>) -> Option<Auth> {
         (Some(user), Some(password), None, None, None) => Some(Auth::Password { user, password }),
         (None, None, Some(token), None, None) => Some(Auth::Token(token)),
         (None, None, None, Some(seed), None) => Some(Auth::Nkey(seed)),
-        (None, None, None, None, Some(file)) => Some(Auth::Credentials(section.resolve(&file))),
+        (None, None, None, None, Some(file)) => {
+            let file = section.resolve(&file);
+            section.names_file("credentials", &file);
+            Some(Auth::Credentials(file))
+        }
         _ => {
             section.mistake_here(
                 "authenticates in one way: either `user` with `password`, or `token`, or `nkey`, or `credentials`",
@@ -190,7 +194,12 @@ fn read_tls(mut section: Section<'_>) -> Tls {
             None
         }
     };
-    Tls { required, ca: ca.map(|ca| section.resolve(&ca)), identity }
+    let ca = ca.map(|ca| section.resolve(&ca));
+    let identity_files = identity.iter().flat_map(|(certificate, key)| [("certificate", certificate), ("key", key)]);
+    for (key, file) in ca.iter().map(|ca| ("ca", ca)).chain(identity_files) {
+        section.names_file(key, file);
+    }
+    Tls { required, ca, identity }
 }
 
 fn read_streams(mut section: Section<'_>) -> StreamOptions {

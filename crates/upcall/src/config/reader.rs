@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::setting::Setting;
+use super::sources::NamedFile;
 
 /// One mistake in the configuration: where, what, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(crate) enum Default {
 #[derive(Debug)]
 pub(crate) struct Reader {
     folder: PathBuf,
+    files: RefCell<Vec<NamedFile>>,
     mistakes: RefCell<Vec<Mistake>>,
     entries: RefCell<Vec<Entry>>,
 }
@@ -55,7 +57,12 @@ pub(crate) struct Reader {
 impl Reader {
     /// A reader for a file in this folder: relative paths in the file start there.
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), mistakes: RefCell::default(), entries: RefCell::default() }
+        Self {
+            folder: folder.to_owned(),
+            files: RefCell::default(),
+            mistakes: RefCell::default(),
+            entries: RefCell::default(),
+        }
     }
 
     /// Begins with the whole document.
@@ -65,6 +72,11 @@ impl Reader {
 
     pub(crate) fn mistake(&self, path: impl Into<String>, problem: impl Into<String>) {
         self.mistakes.borrow_mut().push(Mistake { path: path.into(), problem: problem.into() });
+    }
+
+    /// The files that the configuration names for what is in them.
+    pub(crate) fn take_files(&self) -> Vec<NamedFile> {
+        self.files.take()
     }
 
     pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
@@ -106,6 +118,11 @@ impl<'r> Section<'r> {
     pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
         let path = self.reader.folder.join(path);
         std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Takes note of a file that a key of this table names, and whose content matters as if it were written here.
+    pub(crate) fn names_file(&self, key: &str, file: &Path) {
+        self.reader.files.borrow_mut().push(NamedFile::look_at(self.path_of(key), file));
     }
 
     /// Reads a key that may be absent.

@@ -86,6 +86,7 @@ fn from_elsewhere(mut source: Section<'_>) -> Option<String> {
         },
         (None, Some(file)) => {
             let path = source.resolve(&file);
+            source.names_file("file", &path);
             match std::fs::read_to_string(&path) {
                 Ok(value) => Some(value.trim_end().to_owned()),
                 Err(error) => {

@@ -80,12 +80,23 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
     Some(Options { pool_max, connect_timeout, statement_timeout, applied_kept, ..defaults })
 }
 
+/// What a database's URL names certificates and keys by.
+const CERTIFICATE_KEYS: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ssl-ca", "ssl-cert", "ssl-key"];
+
 fn read_url(section: &Section<'_>, url: &str) -> Option<String> {
     match url.split_once("://") {
         Some(("sqlite", path)) => Some(format!("sqlite://{}", section.resolve(Path::new(path)).display())),
         Some(("postgres" | "postgresql" | "mysql" | "mariadb", _)) => {
             // The message of what is wrong with an address is left out: it might show a part of it.
             let is_valid = upcall_sink_sql::is_valid_url(url);
+            // Read at each connection; a pool that is open goes on with what it has read.
+            for (key, file) in
+                url.split_once('?').map_or("", |(_, query)| query).split('&').filter_map(|pair| pair.split_once('='))
+            {
+                if CERTIFICATE_KEYS.contains(&key) {
+                    section.names_file("url", Path::new(file));
+                }
+            }
             if !is_valid {
                 section.mistake("url", "can't be read; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with what is not a letter or a digit in the password percent-encoded (`@` is `%40`)");
             }

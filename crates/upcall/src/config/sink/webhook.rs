@@ -251,6 +251,7 @@ pub(super) fn read_client(section: &mut Section<'_>) -> ClientOptions {
     );
     let authorities = ca.and_then(|path| {
         let path = section.resolve(&path);
+        section.names_file("ca", &path);
         let pem =
             std::fs::read(&path).map_err(|error| format!("names {}, which can't be read: {error}", path.display()));
         let read =

@@ -131,6 +131,7 @@ fn read_server(section: &Section<'_>, server: &str, security: Security) -> Optio
 
 fn read_authorities(section: &Section<'_>, path: &std::path::Path) -> Option<Vec<u8>> {
     let path = section.resolve(path);
+    section.names_file("ca", &path);
     let pem = match std::fs::read(&path) {
         Ok(pem) => pem,
         Err(error) => {

@@ -1,0 +1,52 @@
+//! What is logged, changed while the process runs.
+
+use upcall_tests::http::{Answer, exchange, get, wait_until};
+use upcall_tests::signer::Signer;
+
+use crate::serve::{Served, configuration};
+
+fn send(served: &Served, method: &str, target: &str, body: &str) -> Answer {
+    let length = body.len();
+    let head =
+        format!("{method} {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    exchange(served.admin, format!("{head}{body}").as_bytes()).unwrap()
+}
+
+#[test]
+fn what_is_logged_changes_through_the_admin_port_and_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = Served::start(&configuration(folder.path(), &Signer::new(), ""));
+    let shown = |served: &Served| get(served.admin, "/log").unwrap().json();
+    let configured = shown(&served)["configured"].as_str().unwrap().to_owned();
+    assert_eq!(shown(&served)["filter"], configured);
+
+    assert_eq!(send(&served, "PUT", "/log", "error").json()["filter"], "error");
+    assert_eq!(get(served.callbacks, "/quiet").unwrap().status, 404);
+    for (target, filter, told) in [
+        ("/log", "debgu", "\"debgu\" is no level"),
+        ("/log", "", "is empty"),
+        ("/log?for=soon", "info", "takes a duration"),
+        ("/log?until=1m", "info", "the query is `for` alone"),
+        ("/log", &"x".repeat(5_000), "at most 4096 bytes"),
+    ] {
+        let refused = send(&served, "PUT", target, filter);
+        assert_eq!((refused.status, refused.error_code().as_str()), (400, "log_filter_invalid"));
+        assert!(refused.text().contains(&told.replace('"', "\\\"")), "{told}: {}", refused.text());
+        assert_eq!(shown(&served)["filter"], "error", "nothing has changed");
+    }
+
+    let for_a_while = send(&served, "PUT", "/log?for=1s", "info,upcall_gateway=off").json();
+    assert!(for_a_while["until"].is_string(), "{for_a_while}");
+    wait_until("it goes back by itself", || shown(&served)["filter"] == configured);
+    assert!(shown(&served)["until"].is_null());
+    assert_eq!(send(&served, "PUT", "/log", "info,upcall_gateway=trace").status, 200);
+    assert_eq!(send(&served, "DELETE", "/log", "").json()["filter"], configured);
+
+    assert_eq!(get(served.callbacks, "/loud").unwrap().status, 404);
+    let refusals = |served: &mut Served| {
+        let lines = served.lines().iter().filter(|line| line.contains("refused a request")).cloned();
+        lines.collect::<Vec<_>>()
+    };
+    wait_until("the line is there", || !refusals(&mut served).is_empty());
+    assert_eq!(refusals(&mut served).len(), 1, "while only errors were logged there was none");
+}
