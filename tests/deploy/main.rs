@@ -6,6 +6,7 @@ mod chart;
 mod configurations;
 mod function;
 mod image;
+mod observability;
 mod privileges;
 mod references;
 mod rendered;
