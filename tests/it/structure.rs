@@ -10,7 +10,14 @@ use serde_json::Value;
 const FLOORS: &[&[&str]] = &[
     &["upcall-event", "upcall-callback", "upcall-function-compute"],
     &["upcall-telemetry", "upcall-bus", "upcall-responder", "upcall-egress"],
-    &["upcall-verifier", "upcall-responder-http", "upcall-bus-journal", "upcall-bus-nats", "upcall-consumer"],
+    &[
+        "upcall-verifier",
+        "upcall-responder-http",
+        "upcall-bus-journal",
+        "upcall-bus-nats",
+        "upcall-consumer",
+        "upcall-telemetry-otlp",
+    ],
     &[
         "upcall-sink-sql",
         "upcall-sink-webhook",

@@ -5,6 +5,7 @@ use std::io::Write;
 pub mod authority;
 #[path = "../chaos/lib.rs"]
 pub mod chaos;
+pub mod collector;
 pub mod conservation;
 pub mod disk;
 pub mod executable;

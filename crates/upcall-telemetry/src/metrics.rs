@@ -19,7 +19,7 @@ use prometheus_client::registry::{Registry, Unit};
 pub use describe::Description;
 pub use labels::{
     CallbackLabels, ConsumerLabels, DeliveryLabels, FieldLabels, ProofLabels, PublishLabels, QuarantineLabels,
-    QuestionLabels, ReloadLabels, StageLabels,
+    QuestionLabels, ReloadLabels, StageLabels, TelemetryLabels,
 };
 pub use sometimes::Sometimes;
 
@@ -28,6 +28,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 /// Upper bounds of the duration buckets, in seconds, with OSS's 5-second limit and our own 4.5 in sight.
 pub const DURATION_BUCKETS: [f64; 12] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 2.5, 4.5, 5.0];
+
+/// Counters by signal.
+pub type TelemetryFamily = Family<TelemetryLabels, Counter>;
 
 /// Makes duration histograms; a named type, since a family needs one.
 #[derive(Debug, Clone)]
@@ -136,6 +139,10 @@ metrics! {
     relay_set_aside: Sometimes<Gauge> = "upcall_relay_set_aside_events", new Sometimes::default();
     /// Events that went to the journal because NATS did not take them in time, as the journal's side counts them.
     spilled: Sometimes<Counter> = "upcall_spilled_events", new Sometimes::default();
+    /// Spans and log lines that a collector has taken, and how often it has taken metrics.
+    telemetry_sent: TelemetryFamily = "upcall_telemetry_sent", new Family::default();
+    /// Spans and log lines that were dropped, since they had no room or the collector refused them, and how often metrics were.
+    telemetry_dropped: TelemetryFamily = "upcall_telemetry_dropped", new Family::default();
     /// Deliveries that have come to an end, by consumer and outcome.
     deliveries: Family<DeliveryLabels, Counter> = "upcall_consumer_deliveries", new Family::default();
     /// Events that a consumer's sink has in hand.

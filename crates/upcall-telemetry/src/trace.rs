@@ -30,6 +30,9 @@ pub trait Recorder: Send + Sync {
     /// Has a span refer to another one.
     fn link(&self, span: &Span, to: &Span);
 
+    /// Gives a span another name, once it is known.
+    fn rename(&self, span: &Span, name: String);
+
     /// Where a span is, for those elsewhere that follow it. None of a span that is not recorded.
     fn context(&self, span: &Span) -> Option<TraceContext>;
 }
@@ -78,7 +81,7 @@ impl CallbackTrace {
             Begun::Unsampled(context) => Self { span: None, unsampled: Some(context) },
             Begun::Sampled => {
                 let span = info_span!(
-                    target: TARGET, parent: None, "callback", otel.name = Empty, otel.kind = "server",
+                    target: TARGET, parent: None, "callback", otel.kind = "server",
                     http.request.method = Empty, http.route = Empty, http.response.status_code = Empty,
                     upcall.route = Empty, upcall.outcome = Empty, upcall.reason = Empty, upcall.request_id = Empty,
                     otel.status_code = Empty,
@@ -134,7 +137,9 @@ impl CallbackTrace {
     pub fn answered(&self, answered: &Answered<'_>) {
         let Some(span) = &self.span else { return };
         let Answered { method, path, route, request_id, status, outcome, reason } = *answered;
-        span.record("otel.name", format!("{method} {}", path.unwrap_or_default()).trim_end());
+        if let Some(recorder) = RECORDER.get() {
+            recorder.rename(span, format!("{method} {}", path.unwrap_or_default()).trim_end().to_owned());
+        }
         span.record("http.request.method", method).record("http.route", path).record("upcall.route", route);
         span.record("http.response.status_code", status).record("upcall.outcome", outcome);
         span.record("upcall.request_id", request_id).record("upcall.reason", reason);

@@ -11,6 +11,7 @@ mod gateway;
 mod keys;
 mod log;
 mod nats;
+mod otel;
 mod overlay;
 mod reader;
 mod reload;
@@ -20,6 +21,7 @@ mod secret;
 mod setting;
 mod sink;
 mod sources;
+mod telemetry;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -43,6 +45,7 @@ pub(crate) use response::AnswerBy;
 pub(crate) use route::Route;
 pub(crate) use sink::Sink;
 pub(crate) use sources::{Changes, Sources};
+pub(crate) use telemetry::Telemetry;
 
 use crate::words::plural;
 
@@ -58,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) function: Option<Function>,
     pub(crate) reload: Reload,
     pub(crate) sources: Sources,
+    pub(crate) telemetry: Option<Telemetry>,
 }
 
 /// A configuration that can't be used.
@@ -118,12 +122,14 @@ impl Config {
             ConfigError::Mistaken { file: file.to_owned(), mistakes }
         })?;
         let reader = Reader::new(file.parent().unwrap_or(Path::new("")));
-        let origins = overlay::lay_over(&mut document, variables).unwrap_or_else(|mistakes| {
+        let variables: Vec<_> = variables.collect();
+        let mut origins = overlay::lay_over(&mut document, variables.iter().cloned()).unwrap_or_else(|mistakes| {
             for (variable, problem) in mistakes {
                 reader.mistake(format!("environment variable {variable}"), problem);
             }
             Vec::new()
         });
+        origins.extend(otel::lay_under(&mut document, &variables));
         let written = document.clone();
         let config = read(&reader, document);
         let sources = Sources::new(file, written, reader.take_files());
@@ -167,6 +173,9 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         gateway.listen = function.listen;
     }
     let reload = reload::read(root.section("reload", "How a changed configuration is taken up while Upcall runs; SIGHUP always has it read again. See [operations](../operations.md#changing-the-configuration)."));
+    let telemetry = telemetry::read(
+        root.section("telemetry", "Who gets to know what Upcall does, beside the admin port and the log."),
+    );
     let sections = root.sections("route", "A callback path with its policy. Without one no callbacks are taken, and nothing listens for them: see [running Upcall on NATS](../nats.md#consumers-in-processes-of-their-own).");
     if sections.is_empty() {
         report_idleness(&root, bus.nats.is_some());
@@ -198,6 +207,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         function,
         reload,
         sources: Sources::default(),
+        telemetry,
     })
 }
 

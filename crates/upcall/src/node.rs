@@ -64,6 +64,7 @@ impl Node {
         options.admin = Some(config.gateway.admin);
         options.routes = parts.routes(config.routes)?;
         options.original_target = config.gateway.original_target;
+        options.tracing_peers = config.telemetry.map(|telemetry| telemetry.parents_from).unwrap_or_default();
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
         options.observer = purpose.observer;
@@ -102,6 +103,11 @@ impl Node {
     pub(crate) fn reloader(&self, file: &Path, before: Before, in_force: InForce, log: log::Control) -> Reloader {
         let (site, fleet) = (self.gateway.site(), Arc::clone(&self.fleet));
         Reloader::new(file.to_owned(), before, self.parts.clone(), self.keys.clone(), site, fleet, in_force, log)
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
     }
 
     /// Runs until `shutdown` turns true, then stops in order: no new callbacks, callbacks under way, consumers, bus.

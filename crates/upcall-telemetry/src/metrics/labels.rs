@@ -86,4 +86,9 @@ labels! {
         /// take what became of it, and delivers it again).
         outcome: &'static str,
     }
+    /// Labels of what is sent to a collector.
+    TelemetryLabels {
+        /// `traces`, `metrics` or `logs`.
+        signal: &'static str,
+    }
 }

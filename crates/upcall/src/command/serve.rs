@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use tracing::info;
 use upcall_telemetry::log::{Layers, Written};
+use upcall_telemetry_otlp::Telemetry;
 
 use crate::config::Config;
 use crate::node::{Before, Node, Purpose};
@@ -35,22 +37,36 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.config)?;
+    let (telemetry, layers) = match &config.telemetry {
+        Some(telemetry) => {
+            let (telemetry, layers) =
+                Telemetry::start(telemetry.options.clone()).context("telemetry can't be exported")?;
+            (Some(telemetry), layers)
+        }
+        None => (None, Layers::default()),
+    };
     // A line that waits for its thread when the instance is frozen may never be written.
     let written = if config.function.is_some() { Written::AtOnce } else { Written::Aside };
-    let layers = Layers { written, ..Layers::default() };
+    let layers = Layers { written, ..layers };
     let logging = upcall_telemetry::log::start(config.log.format, &config.log.filter, layers)?;
     let log = logging.control();
-    runtime::block_on(async move {
+    let ended = runtime::block_on(async {
         let (shutdown, hangups) = (signals::shutdown()?, signals::hangups()?);
         let (summary, before, in_force) = (config.summary(), Before::of(&config), InForce::default());
         let purpose = Purpose { log: Some(log.clone()), in_force: Some(in_force.clone()), observer: None };
         let node = Node::build(config, purpose).await?;
+        if let Some(telemetry) = &telemetry {
+            telemetry.export(node.metrics());
+        }
         let (callbacks, admin) = (node.gateway().local_addr(), node.gateway().admin_addr());
         let (callbacks, admin) = (callbacks.map(tracing::field::display), admin.map(tracing::field::display));
         info!(callbacks, admin, "serving {summary}");
         let reloader = node.reloader(&arguments.config, before, in_force, log);
         tokio::spawn(reloader.run(hangups, shutdown.clone()));
         node.run(shutdown).await
-    })?;
+    });
+    // What there is to tell of the end goes first.
+    drop(telemetry);
+    ended?;
     Ok(ExitCode::SUCCESS)
 }

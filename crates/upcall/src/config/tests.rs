@@ -22,6 +22,8 @@ MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKs/JBGzwUB2aVht4crBx3oIPBLNsjGs
 C0fTXv+nvlmklvkcolvpvXLTjaxUHR3W9LXxQ2EHXAJfCB+6H2YF1k8CAwEAAQ==
 -----END PUBLIC KEY-----
 """
+    [telemetry.otlp]
+    endpoint = "http://127.0.0.1:4317"
     [[route]]
     name = "avatars"
     path = "/oss/avatars"
@@ -52,6 +54,45 @@ fn the_environment_lies_over_the_file() {
         [("UPCALL_GATEWAY__LISEN".to_owned(), "x".to_owned()), ("UPCALL_ROUTE__7__PATH".to_owned(), "/x".to_owned())];
     let error = Config::parse(Path::new("upcall.toml"), EVERY_TABLE, variables.into_iter()).unwrap_err().to_string();
     assert!(error.contains("gateway.lisen") && error.contains("UPCALL_ROUTE__7__PATH"), "{error}");
+}
+
+#[test]
+fn telemetry_goes_nowhere_unless_a_collector_is_named_there_or_in_the_environment() {
+    let route = "[[route]]\nname = \"a\"\npath = \"/a\"\n";
+    let read = |text: &str, variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::parse(Path::new("upcall.toml"), &format!("{text}\n{route}"), variables)
+    };
+    let options = |text, variables: &[_]| read(text, variables).unwrap().telemetry.map(|telemetry| telemetry.options);
+    assert!(options("", &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "")]).is_none());
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318");
+    let variables = [
+        endpoint,
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "2500"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20b, x-other=c"),
+        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
+        ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+        ("OTEL_LOGS_EXPORTER", "none"),
+    ];
+    let from_environment = options("", &variables).unwrap();
+    assert_eq!(from_environment.endpoint.to_string(), "http://c:4318");
+    assert_eq!(from_environment.timeout, std::time::Duration::from_millis(2500));
+    assert_eq!((from_environment.sample, from_environment.headers["x-key"].to_str().unwrap()), (0.25, "a b"));
+    assert!(from_environment.signals.traces && !from_environment.signals.logs);
+    let text = "[telemetry.otlp]\nendpoint = \"http://file:4317\"\nsample = 1";
+    assert_eq!(options(text, &variables).unwrap().endpoint.to_string(), "http://file:4317", "the file goes first");
+    assert_eq!(options(text, &variables).unwrap().sample, 1.0);
+
+    let error = read("", &[endpoint, ("OTEL_TRACES_SAMPLER", "jaeger_remote")]).unwrap_err().to_string();
+    assert!(error.contains("telemetry.otlp.sample") && error.contains("set by OTEL_TRACES_SAMPLER"), "{error}");
+    let mistakes = "[telemetry.otlp]\nendpoint = \"http://user:hunter2@c\"\nprotocol = \"udp\"\nsample = 2\nsignals = [\"trace\"]\n\
+                    metrics_interval = \"1ms\"\nparents_from = [\"x\"]\nheaders = { \"a b\" = \"c\" }\nca = \"nowhere.pem\"";
+    let error = read(mistakes, &[]).unwrap_err().to_string();
+    for key in ["endpoint", "protocol", "sample", "signals", "metrics_interval", "parents_from", "headers.a b", "ca"] {
+        assert!(error.contains(&format!("telemetry.otlp.{key}: ")), "{key}: {error}");
+    }
+    assert!(!error.contains("hunter2"), "{error}");
 }
 
 #[test]

@@ -112,6 +112,7 @@ fn of_kind(kind: &str) -> Value {
     match kind {
         "true or false" => json!({ "type": "boolean" }),
         "a positive integer" => json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }),
+        "a number from 0 to 1" => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         "a path" => json!({ "type": "string", "minLength": 1 }),
         "any value that JSON has" => json!({}),
         "a table of strings" => table(text()),

@@ -1,0 +1,120 @@
+//! From a queue to the collector, in batches, for as long as it takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::body;
+use crate::health::Health;
+use crate::queue::{Counts, Entry};
+use crate::transport::{Kind, Transport};
+
+/// What goes in one request: a collector takes 4 MiB at a time.
+const BATCH_MAX: usize = 512;
+/// How long the first of a batch waits for others.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long to wait before the same is sent again, at first and at most.
+const BACKOFF_FIRST: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// Sends, and sends again what was not taken.
+#[derive(Clone)]
+pub(crate) struct Courier {
+    pub(crate) transport: Transport,
+    pub(crate) kind: Kind,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) health: Arc<Health>,
+    /// Turns true when it is time to end.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+impl Courier {
+    /// Sends what is put into a queue, until it is told to stop; then what is left there, each once.
+    pub(crate) async fn run<T>(mut self, mut queue: Receiver<Entry<T>>, body: impl Fn(Vec<T>) -> Bytes) {
+        loop {
+            let (mut batch, mut flushed, mut until) = (Vec::new(), None, None);
+            while batch.len() < BATCH_MAX && flushed.is_none() {
+                match self.next(&mut queue, until).await {
+                    Next::Entry(Entry::Item(item)) => batch.push(item),
+                    Next::Entry(Entry::Flush(done)) => flushed = Some(done),
+                    Next::Due => break,
+                    Next::End if batch.is_empty() => return,
+                    Next::End => break,
+                }
+                until.get_or_insert_with(|| Instant::now() + LINGER);
+            }
+            if !batch.is_empty() {
+                let number = batch.len();
+                self.deliver(body(batch), number).await;
+            }
+            flushed.into_iter().for_each(said);
+        }
+    }
+
+    async fn next<T>(&mut self, queue: &mut Receiver<Entry<T>>, until: Option<Instant>) -> Next<T> {
+        if *self.stop.borrow() {
+            queue.close();
+        }
+        let end = |entry: Option<Entry<T>>| entry.map_or(Next::End, Next::Entry);
+        tokio::select! {
+            biased;
+            entry = queue.recv() => end(entry),
+            _ = self.stop.wait_for(|stop| *stop), if !queue.is_closed() => {
+                queue.close();
+                end(queue.recv().await)
+            }
+            _ = timeout_at(until.unwrap_or_else(Instant::now), std::future::pending::<()>()), if until.is_some() => Next::Due,
+        }
+    }
+
+    /// Sends until it is taken or refused for good. At the end, once.
+    pub(crate) async fn deliver(&mut self, body: Bytes, number: usize) {
+        let mut pause = BACKOFF_FIRST;
+        loop {
+            let is_last = *self.stop.borrow();
+            let failure = match self.transport.send(self.kind, body.clone()).await {
+                Ok(answer) => {
+                    let refused = body::refused(&answer);
+                    let dropped = refused.as_ref().map_or(0, |(dropped, _)| *dropped).min(number);
+                    self.counts.add_dropped(dropped);
+                    self.counts.add_sent(number - dropped);
+                    match refused {
+                        Some((_, reason)) => self.health.failed(self.kind, &format!("it refuses some: {reason}")),
+                        None => self.health.taken(self.kind),
+                    }
+                    return;
+                }
+                Err(failure) => failure,
+            };
+            self.health.failed(self.kind, &failure.reason);
+            if is_last || !failure.is_passing {
+                self.counts.add_dropped(number);
+                return;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                // Once more, and then it is over.
+                _ = self.stop.wait_for(|stop| *stop) => {}
+            }
+            pause = (pause * 2).min(BACKOFF_MAX);
+        }
+    }
+}
+
+enum Next<T> {
+    Entry(Entry<T>),
+    /// The batch has waited for long enough.
+    Due,
+    /// The queue is closed and empty.
+    End,
+}
+
+fn said(done: oneshot::Sender<()>) {
+    // Whoever asked may have gone meanwhile.
+    let _ = done.send(());
+}

@@ -1,0 +1,255 @@
+//! One request to the collector, over gRPC or HTTP.
+
+use std::error::Error;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use http::header::CONTENT_TYPE;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::redirect;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::{Code, Request, Status};
+
+use crate::options::{Options, Protocol};
+use crate::telemetry::StartError;
+
+/// The longest answer that is read. It has a number and a sentence.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// How much of an answer goes into a reason.
+const REASON_BYTES_MAX: usize = 200;
+const USER_AGENT: &str = concat!("upcall/", env!("CARGO_PKG_VERSION"));
+
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Traces,
+    Metrics,
+    Logs,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
+    /// The name in metrics and in log lines.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+            Self::Logs => "logs",
+        }
+    }
+
+    fn http_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+            Self::Logs => "/v1/logs",
+        }
+    }
+
+    fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+        }
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// For whoever reads the log.
+    pub(crate) reason: String,
+    /// Whether the same request may be taken later.
+    pub(crate) is_passing: bool,
+}
+
+/// The way to the collector. A clone is the same.
+#[derive(Clone)]
+pub(crate) enum Transport {
+    Grpc { channel: Channel, metadata: MetadataMap, timeout: Duration },
+    Http { client: reqwest::Client, endpoint: crate::Endpoint, headers: HeaderMap, timeout: Duration },
+}
+
+impl Transport {
+    /// Makes it ready; nothing is connected to yet. Within a runtime.
+    pub(crate) fn new(options: &Options) -> Result<Self, StartError> {
+        let timeout = options.timeout;
+        match options.protocol {
+            Protocol::Grpc => {
+                let metadata = MetadataMap::from_headers(options.headers.clone());
+                Ok(Self::Grpc { channel: channel(options)?, metadata, timeout })
+            }
+            Protocol::Http => {
+                let mut headers = options.headers.clone();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+                let (client, endpoint) = (client(options)?, options.endpoint.clone());
+                Ok(Self::Http { client, endpoint, headers, timeout })
+            }
+        }
+    }
+
+    /// Sends one request, and gives back what the collector said.
+    pub(crate) async fn send(&self, kind: Kind, body: Bytes) -> Result<Bytes, Failure> {
+        let limit = match self {
+            Self::Grpc { timeout, .. } | Self::Http { timeout, .. } => *timeout,
+        };
+        let sent = async {
+            match self {
+                Self::Grpc { channel, metadata, .. } => call(channel.clone(), metadata.clone(), kind, body).await,
+                Self::Http { client, endpoint, headers, .. } => {
+                    post(client, &endpoint.below(kind.http_path()), headers.clone(), body).await
+                }
+            }
+        };
+        timeout(limit, sent).await.unwrap_or_else(|_| Err(Failure::passing(format!("no answer within {limit:?}"))))
+    }
+}
+
+impl Failure {
+    fn passing(reason: String) -> Self {
+        Self { reason, is_passing: true }
+    }
+}
+
+fn channel(options: &Options) -> Result<Channel, StartError> {
+    let endpoint = Channel::builder(options.endpoint.uri().clone());
+    let endpoint = endpoint.user_agent(USER_AGENT).map_err(|error| StartError::Client(error.into()))?;
+    let mut endpoint = endpoint.connect_timeout(options.timeout);
+    if options.endpoint.is_https() {
+        let mut tls = ClientTlsConfig::new().with_native_roots();
+        if let Some(pem) = &options.authorities {
+            tls = tls.ca_certificate(Certificate::from_pem(pem));
+        }
+        endpoint = endpoint.tls_config(tls).map_err(|error| StartError::Client(error.into()))?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+fn client(options: &Options) -> Result<reqwest::Client, StartError> {
+    let mut roots = RootCertStore::empty();
+    if options.endpoint.is_https() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
+    for certificate in CertificateDer::pem_slice_iter(options.authorities.as_deref().unwrap_or_default()) {
+        let certificate = certificate.map_err(|error| StartError::Client(error.into()))?;
+        roots.add(certificate).map_err(|error| StartError::Client(error.into()))?;
+    }
+    let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StartError::Client(error.into()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .user_agent(USER_AGENT)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(options.timeout)
+        .build()
+        .map_err(|error| StartError::Client(error.into()))
+}
+
+async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+    let broken = |error: reqwest::Error| Failure::passing(chain(&error.without_url()));
+    let mut response = client.post(url).headers(headers).body(body).send().await.map_err(broken)?;
+    let status = response.status();
+    let mut answer = Vec::new();
+    while answer.len() < ANSWER_BYTES_MAX
+        && let Some(chunk) = response.chunk().await.map_err(broken)?
+    {
+        answer.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - answer.len())]);
+    }
+    if status.is_success() {
+        return Ok(answer.into());
+    }
+    let is_passing = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
+    Err(Failure { reason: format!("it answers with status {status}"), is_passing })
+}
+
+async fn call(channel: Channel, metadata: MetadataMap, kind: Kind, body: Bytes) -> Result<Bytes, Failure> {
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+    grpc.ready().await.map_err(|error| Failure::passing(chain(&error)))?;
+    let request = Request::from_parts(metadata, tonic::Extensions::default(), body);
+    let answer = grpc.unary(request, PathAndQuery::from_static(kind.grpc_path()), Raw).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| of_status(&status))
+}
+
+/// What may be taken later is what the specification of OTLP names.
+fn of_status(status: &Status) -> Failure {
+    let is_passing = matches!(
+        status.code(),
+        Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unavailable
+            | Code::DataLoss
+            // How a connection that breaks off is told.
+            | Code::Unknown
+            | Code::Internal
+    );
+    let said = status.message();
+    let said = &said[..said.floor_char_boundary(REASON_BYTES_MAX)];
+    let cause = status.source().map(chain).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Failure { reason: format!("{:?}: {said}{cause}", status.code()), is_passing }
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut reasons = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        reasons.push(error.to_string());
+        next = error.source();
+    }
+    reasons.dedup();
+    reasons.join(": ")
+}
+
+/// Messages that are bytes already: each kind is made once, whichever way it goes.
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+}
