@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use mimalloc::MiMalloc;
+use upcall_tests::collector::{self, Behaviour, Collector};
 use upcall_tests::nats::{NatsOptions, NatsServer};
 
 use corpus::{Corpus, KEY_URL, PATH};
@@ -60,6 +61,16 @@ enum Subject {
     Broker(Sync),
     /// (f)
     Relay(Sync),
+    /// (c) with telemetry, to such a collector
+    Traced(Receiver),
+}
+
+/// The collector that telemetry goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Receiver {
+    Refuses,
+    Hangs,
+    Works,
 }
 
 /// When the NATS server syncs to the disk what it has acknowledged.
@@ -77,12 +88,15 @@ struct Comparison {
     ratios: &'static [(usize, usize)],
     /// Whether it is made with a new connection for each callback, too.
     close: bool,
+    /// Whether it is about latencies, too.
+    p99: bool,
 }
 
 const ON_THE_JOURNAL: Comparison = Comparison {
     subjects: &[Subject::Constant, Subject::Journal, Subject::Gateway],
     ratios: &[(2, 1), (2, 0), (1, 0)],
     close: true,
+    p99: false,
 };
 
 const ON_NATS: Comparison = Comparison {
@@ -97,6 +111,20 @@ const ON_NATS: Comparison = Comparison {
     ],
     ratios: &[(1, 0), (2, 0), (4, 3), (5, 3), (6, 0), (1, 6)],
     close: false,
+    p99: false,
+};
+
+/// One trace in a hundred is recorded, as by default.
+const WITH_TELEMETRY: Comparison = Comparison {
+    subjects: &[
+        Subject::Gateway,
+        Subject::Traced(Receiver::Refuses),
+        Subject::Traced(Receiver::Hangs),
+        Subject::Traced(Receiver::Works),
+    ],
+    ratios: &[(1, 0), (2, 0), (3, 0)],
+    close: true,
+    p99: true,
 };
 
 impl Subject {
@@ -112,13 +140,16 @@ impl Subject {
             Self::Nats(Sync::Always) => "(d) with sync_interval: always",
             Self::Broker(Sync::Always) => "(e) with sync_interval: always",
             Self::Relay(Sync::Always) => "(f) with sync_interval: always",
+            Self::Traced(Receiver::Refuses) => "(c) with a collector that refuses",
+            Self::Traced(Receiver::Hangs) => "(c) with a collector that hangs",
+            Self::Traced(Receiver::Works) => "(c) with a collector",
         }
     }
 
     /// The NATS server that it needs.
     fn nats(self) -> Option<NatsServer> {
         let sync = match self {
-            Self::Constant | Self::Journal | Self::Gateway => return None,
+            Self::Constant | Self::Journal | Self::Gateway | Self::Traced(_) => return None,
             Self::Event => Sync::Default,
             Self::Nats(sync) | Self::Broker(sync) | Self::Relay(sync) => sync,
         };
@@ -128,6 +159,18 @@ impl Subject {
         };
         Some(NatsServer::start_with(&NatsOptions { jetstream, ..NatsOptions::default() }))
     }
+}
+
+/// The lines of a configuration that have telemetry exported, and the collector that it goes to.
+fn telemetry(subject: Subject) -> anyhow::Result<(String, Option<Collector>)> {
+    let behaviour = match subject {
+        Subject::Traced(Receiver::Refuses) => return Ok((collector::configuration(free_address()?, "grpc"), None)),
+        Subject::Traced(Receiver::Hangs) => Behaviour::Hangs,
+        Subject::Traced(Receiver::Works) => Behaviour::Works,
+        _ => return Ok((String::new(), None)),
+    };
+    let collector = Collector::start(behaviour);
+    Ok((collector.configuration("grpc"), Some(collector)))
 }
 
 fn main() -> anyhow::Result<()> {
@@ -147,9 +190,12 @@ fn main() -> anyhow::Result<()> {
         ["journal", rounds, seconds] => {
             compare(&[ON_THE_JOURNAL], rounds.parse()?, Duration::from_secs(seconds.parse()?))
         }
+        ["telemetry", rounds, seconds] => {
+            compare(&[WITH_TELEMETRY], rounds.parse()?, Duration::from_secs(seconds.parse()?))
+        }
         ["nats", rounds, seconds] => compare(&[ON_NATS], rounds.parse()?, Duration::from_secs(seconds.parse()?)),
         _ => bail!(
-            "usage: bench [[journal|nats] ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench alone a|b|c|d|e|f SECONDS"
+            "usage: bench [[journal|nats|telemetry] ROUNDS SECONDS] (5 rounds of 4 seconds each), or: bench alone a|b|c|d|e|f SECONDS"
         ),
     }
 }
@@ -163,7 +209,7 @@ fn alone(subject: &str, duration: Duration) -> anyhow::Result<()> {
     let corpus = Corpus::load(&folder, CALLBACKS)?;
     let data = tempfile::tempdir_in(&folder)?;
     let nats = subject.nats();
-    let server = start(subject, data.path(), &corpus, nats.as_ref())?;
+    let server = start(subject, data.path(), &corpus, nats.as_ref(), "")?;
     let load = Load { target: server.address, connections: CONNECTIONS, close: false, duration };
     let idle = server.usage().cpu_seconds()?;
     let outcome = load::run(load, &corpus.requests(false))?;
@@ -188,7 +234,8 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
                 for subject in comparison.subjects {
                     let data = tempfile::tempdir_in(&folder)?;
                     let nats = subject.nats();
-                    let server = start(*subject, data.path(), &corpus, nats.as_ref())?;
+                    let (telemetry, collector) = telemetry(*subject)?;
+                    let server = start(*subject, data.path(), &corpus, nats.as_ref(), &telemetry)?;
                     let load = Load { target: server.address, connections: CONNECTIONS, close, duration };
                     let nats_usage = nats.as_ref().and_then(|nats| Some(Usage::of(&nats.process_id()?.to_string())));
                     let nats_cpu = || nats_usage.as_ref().map(Usage::cpu_seconds).transpose();
@@ -203,6 +250,10 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
                         let stored = nats.monitor("/jsz").and_then(|jsz| jsz["messages"].as_u64()).unwrap_or_default();
                         eprintln!("{}: {stored} of {} are in the stream", subject.name(), outcome.answers());
                     }
+                    if let Some(collector) = &collector {
+                        let spans = collector.kept().spans.len();
+                        eprintln!("{}: {spans} spans of {} callbacks", subject.name(), outcome.answers());
+                    }
                     figures.push(Figures::new(&outcome, used, nats_used, server.usage().peak_memory_mb()?));
                 }
                 eprintln!("round {} of {rounds} is done", round + 1);
@@ -214,12 +265,21 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
                 duration.as_secs()
             );
             report.print(comparison.ratios);
+            if comparison.p99 {
+                report.print_p99(comparison.ratios);
+            }
         }
     }
     Ok(())
 }
 
-fn start(subject: Subject, folder: &Path, corpus: &Corpus, nats: Option<&NatsServer>) -> anyhow::Result<Server> {
+fn start(
+    subject: Subject,
+    folder: &Path,
+    corpus: &Corpus,
+    nats: Option<&NatsServer>,
+    telemetry: &str,
+) -> anyhow::Result<Server> {
     let address = free_address()?;
     let url = nats.map(NatsServer::url).unwrap_or_default();
     let bus = match subject {
@@ -230,11 +290,11 @@ fn start(subject: Subject, folder: &Path, corpus: &Corpus, nats: Option<&NatsSer
         }
         Subject::Nats(_) => return bare(&["serve-nats", &address.to_string(), &url], address),
         Subject::Event => return bare(&["serve-event", &address.to_string(), &url], address),
-        Subject::Gateway => "journal = \".\"".to_owned(),
+        Subject::Gateway | Subject::Traced(_) => "journal = \".\"".to_owned(),
         Subject::Broker(_) => format!("nats = {{ url = \"{url}\" }}"),
         Subject::Relay(_) => format!("journal = \".\"\nnats = {{ url = \"{url}\", ack = \"journal\" }}"),
     };
-    let file = configuration(address, folder, corpus, &bus)?;
+    let file = configuration(address, folder, corpus, &bus, telemetry)?;
     let mut command = Command::new(upcall_tests::executable::path());
     let server = Server::start(command.args(["serve", "-c"]).arg(file), address)?;
     if let Some(nats) = nats {
@@ -260,11 +320,17 @@ fn wait_for_streams(nats: &NatsServer) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn configuration(address: SocketAddr, folder: &Path, corpus: &Corpus, bus: &str) -> anyhow::Result<PathBuf> {
+fn configuration(
+    address: SocketAddr,
+    folder: &Path,
+    corpus: &Corpus,
+    bus: &str,
+    telemetry: &str,
+) -> anyhow::Result<PathBuf> {
     let file = folder.join("upcall.toml");
     let text = format!(
         "[gateway]\nlisten = \"{address}\"\nadmin = \"127.0.0.1:0\"\n[bus]\n{bus}\n[log]\nfilter = \"warn\"\n\
-         [[keys.trusted]]\nurl = \"{KEY_URL}\"\npem = '''\n{}'''\n[[route]]\nname = \"bench\"\npath = \"{PATH}\"\n",
+         [[keys.trusted]]\nurl = \"{KEY_URL}\"\npem = '''\n{}'''\n[[route]]\nname = \"bench\"\npath = \"{PATH}\"\n{telemetry}",
         corpus.public_key_pem
     );
     std::fs::write(&file, text).context("the configuration is written")?;

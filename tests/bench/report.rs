@@ -67,6 +67,15 @@ impl Report {
         }
     }
 
+    /// Prints the ratios of the 99th percentiles of these pairs.
+    pub(crate) fn print_p99(&self, ratios: &[(usize, usize)]) {
+        println!();
+        for (of, to) in ratios {
+            let ratio = self.spread(3, |round| round[*of].p99_ms / round[*to].p99_ms);
+            println!("p99 of {} : p99 of {} = {ratio}", self.names[*of], self.names[*to]);
+        }
+    }
+
     fn spread(&self, digits: usize, pick: impl Fn(&[Figures]) -> f64) -> String {
         Spread::of(self.rounds.iter().map(|round| pick(round))).to_string(digits)
     }
