@@ -50,8 +50,7 @@ impl Service for NatsService {
         let event = event.to_binary();
         let mut headers = event_headers(event.headers);
         if let Some(trace) = trace::current() {
-            headers.insert("traceparent", trace.parent().as_str());
-            trace.state().into_iter().for_each(|state| headers.insert("tracestate", state.as_str()));
+            trace.headers().for_each(|(name, value)| headers.insert(name, value));
         }
         let question = Request::new().headers(headers).payload(event.data.into()).timeout(Some(timeout));
         let asked = self.bus.client().send_request(self.subject.as_str().to_owned(), question).await;

@@ -14,9 +14,6 @@ pub const EVENT_TYPE: &str = "upcall.upload.completed.v1";
 /// The CloudEvents version.
 pub const SPEC_VERSION: &str = "1.0";
 const CONTENT_TYPE: &str = "application/json";
-/// The attributes of CloudEvents' extension for tracing. As headers they have the names that W3C gives them.
-const TRACE_PARENT: &str = "traceparent";
-const TRACE_STATE: &str = "tracestate";
 
 /// The structured form, as it is written and as the schema describes it.
 #[derive(Serialize, Deserialize, JsonSchema)]
@@ -163,7 +160,7 @@ impl Event {
             ("ce-time", self.time.to_string()),
             ("content-type", CONTENT_TYPE.to_owned()),
         ];
-        headers.extend(trace_headers(self.trace.as_ref()));
+        headers.extend(self.trace.iter().flat_map(TraceContext::headers));
         let data = serde_json::to_vec(&self.data).expect("strings, numbers and maps with string keys are always JSON");
         BinaryEvent { headers, data }
     }
@@ -184,7 +181,7 @@ impl Event {
             id: id.parse().map_err(|_| unreadable("ce-id", id))?,
             time: time.parse().map_err(|_| unreadable("ce-time", time))?,
             data: serde_json::from_slice(data)?,
-            trace: read_trace(header(TRACE_PARENT), header(TRACE_STATE)),
+            trace: read_trace(header(TraceContext::PARENT), header(TraceContext::STATE)),
         })
     }
 }
@@ -211,7 +208,7 @@ impl BinaryEvent {
             ("content-type", CONTENT_TYPE.to_owned()),
         ];
         let trace = read_trace(outline.traceparent.as_deref(), outline.tracestate.as_deref());
-        headers.extend(trace_headers(trace.as_ref()));
+        headers.extend(trace.iter().flat_map(TraceContext::headers));
         Ok(Self { headers, data: outline.data.get().as_bytes().to_vec() })
     }
 
@@ -220,19 +217,13 @@ impl BinaryEvent {
     pub fn trace(&self) -> Option<TraceContext> {
         let header =
             |name| self.headers.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value.as_str());
-        read_trace(header(TRACE_PARENT), header(TRACE_STATE))
+        read_trace(header(TraceContext::PARENT), header(TraceContext::STATE))
     }
 }
 
 /// A trace that can't be read is none: it is no reason to lose an event.
 fn read_trace(parent: Option<&str>, state: Option<&str>) -> Option<TraceContext> {
     TraceContext::parse(parent?, state).ok()
-}
-
-fn trace_headers(trace: Option<&TraceContext>) -> impl Iterator<Item = (&'static str, String)> {
-    let parent = trace.map(|trace| (TRACE_PARENT, trace.parent().to_string()));
-    let state = trace.and_then(TraceContext::state).map(|state| (TRACE_STATE, state.as_str().to_owned()));
-    parent.into_iter().chain(state)
 }
 
 fn check_kind(spec_version: &str, kind: &str) -> Result<(), MalformedEvent> {

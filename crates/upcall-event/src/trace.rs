@@ -53,6 +53,11 @@ const STATE_BYTES_MAX: usize = 512;
 const WORD_BYTES_MAX: usize = 256;
 
 impl TraceContext {
+    /// The header that has the ids; CloudEvents' extension for tracing has an attribute of the same name.
+    pub const PARENT: &'static str = "traceparent";
+    /// The header that has the state, and the attribute.
+    pub const STATE: &'static str = "tracestate";
+
     /// Puts a context together. None where an id has zeros only.
     #[must_use]
     pub fn new(trace_id: [u8; 16], span_id: [u8; 8], is_sampled: bool) -> Option<Self> {
@@ -124,6 +129,12 @@ impl TraceContext {
         hex(&mut text[36..52], &self.span_id);
         hex(&mut text[53..], &[self.flags]);
         TraceParent(text)
+    }
+
+    /// Writes the headers: the ids, and the state where there is one.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let state = self.state.as_ref().map(|state| (Self::STATE, state.as_str().to_owned()));
+        [(Self::PARENT, self.parent().to_string())].into_iter().chain(state)
     }
 }
 

@@ -285,8 +285,8 @@ const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");
 const BUCKET: HeaderName = HeaderName::from_static("x-oss-bucket");
 const INVOCATION: HeaderName = HeaderName::from_static(upcall_function_compute::REQUEST_ID);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-oss-request-id");
-const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+const TRACE_PARENT: HeaderName = HeaderName::from_static(TraceContext::PARENT);
+const TRACE_STATE: HeaderName = HeaderName::from_static(TraceContext::STATE);
 
 fn receipt_name(published: &Result<Receipt, Refusal>) -> &'static str {
     match published {

@@ -87,9 +87,7 @@ impl HttpService {
     async fn post(&self, event: Bytes) -> Result<Response, reqwest::Error> {
         let mut request = self.client.post(self.url.clone()).body(event);
         if let Some(trace) = trace::current() {
-            request = request.header("traceparent", trace.parent().as_str());
-            request =
-                trace.state().into_iter().fold(request, |request, state| request.header("tracestate", state.as_str()));
+            request = trace.headers().fold(request, |request, (name, value)| request.header(name, value));
         }
         request.send().await
     }

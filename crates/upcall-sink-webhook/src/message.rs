@@ -51,8 +51,7 @@ pub(crate) fn sign(headers: &mut HeaderMap, secrets: &[Secret], id: &str, timest
 /// Tells the receiver which span is waiting for it. Without one, the headers stay as the event has them.
 pub(crate) fn carry(headers: &mut HeaderMap, trace: Option<&TraceContext>) {
     let Some(trace) = trace else { return };
-    let state = trace.state().map(|state| ("tracestate", state.as_str().to_owned()));
-    for (name, value) in [("traceparent", trace.parent().to_string())].into_iter().chain(state) {
+    for (name, value) in trace.headers() {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }
