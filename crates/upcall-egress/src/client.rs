@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::resolver::GuardedResolver;
+use crate::tls::{client_tls, machine_roots};
 use crate::{Endpoint, Error, ErrorKind, Guard, Lookup, SystemLookup};
 
 /// How a client behaves. The default has the guard that admits public addresses only.
@@ -161,22 +162,14 @@ async fn read(mut response: reqwest::Response, bytes_max: usize, deadline: Insta
 }
 
 fn tls(authorities: Vec<CertificateDer<'static>>, is_https: bool) -> Result<ClientConfig, BuildError> {
-    let mut roots = RootCertStore::empty();
-    if is_https {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
+    let mut roots = if is_https { machine_roots() } else { RootCertStore::empty() };
     for authority in authorities {
         roots.add(authority).map_err(BuildError::Authority)?;
     }
     if is_https && roots.is_empty() {
         return Err(BuildError::NoAuthorities);
     }
-    let config = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(BuildError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(config)
+    client_tls(roots).map_err(BuildError::Tls)
 }
 
 impl fmt::Debug for ClientOptions {

@@ -19,6 +19,7 @@ mod resolver;
 mod retry_after;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls;
 
 pub use address::Kind;
 pub use breaker::{Admission, Breaker, BreakerOptions};
@@ -33,3 +34,4 @@ pub use pace::{Pace, TooLong};
 pub use rate::{InvalidRate, Rate};
 pub use resolver::{Lookup, SystemLookup};
 pub use retry_after::retry_after;
+pub use tls::{client_tls, machine_roots};

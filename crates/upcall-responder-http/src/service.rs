@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use tokio::time::{Instant, timeout_at};
+use upcall_egress::{client_tls, machine_roots};
 use upcall_event::Event;
 use upcall_responder::{ANSWER_BYTES_MAX, AskError, AskErrorKind, InvalidReply, Reply, Service, Veto};
 use upcall_telemetry::trace;
@@ -52,22 +53,16 @@ impl HttpService {
     /// # Errors
     /// If the service is asked over https and there are none, or TLS can't be set up.
     pub fn new(options: Options) -> Result<Self, BuildError> {
-        let mut roots = RootCertStore::empty();
-        if options.url.0.scheme() == "https" {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if roots.is_empty() {
-                return Err(BuildError::NoRoots);
-            }
+        let is_https = options.url.0.scheme() == "https";
+        let roots = if is_https { machine_roots() } else { RootCertStore::empty() };
+        if is_https && roots.is_empty() {
+            return Err(BuildError::NoRoots);
         }
         Self::trusting(roots, options)
     }
 
     fn trusting(roots: RootCertStore, options: Options) -> Result<Self, BuildError> {
-        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(BuildError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = client_tls(roots).map_err(BuildError::Tls)?;
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, CLOUDEVENT), (ACCEPT, JSON)]);
         if let Some(authorization) = options.authorization {
             headers.insert(AUTHORIZATION, authorization.0);

@@ -8,15 +8,16 @@ use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::redirect;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
 use tonic::{Code, Request, Status};
+use upcall_egress::{client_tls, machine_roots};
 
 use crate::options::{Options, Protocol};
 use crate::telemetry::StartError;
@@ -136,19 +137,12 @@ fn channel(options: &Options) -> Result<Channel, StartError> {
 }
 
 fn client(options: &Options) -> Result<reqwest::Client, StartError> {
-    let mut roots = RootCertStore::empty();
-    if options.endpoint.is_https() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    }
+    let mut roots = if options.endpoint.is_https() { machine_roots() } else { RootCertStore::empty() };
     for certificate in CertificateDer::pem_slice_iter(options.authorities.as_deref().unwrap_or_default()) {
         let certificate = certificate.map_err(|error| StartError::Client(error.into()))?;
         roots.add(certificate).map_err(|error| StartError::Client(error.into()))?;
     }
-    let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| StartError::Client(error.into()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls = client_tls(roots).map_err(|error| StartError::Client(error.into()))?;
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(USER_AGENT)

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::redirect;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 use upcall_bus::Source;
+use upcall_egress::{client_tls, machine_roots};
 
 use super::KeyFetcher;
 
@@ -51,8 +52,7 @@ impl HttpsFetcher {
     /// # Errors
     /// If there are none, or TLS can't be set up.
     pub fn new() -> Result<Self, HttpsFetcherError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = machine_roots();
         if roots.is_empty() {
             return Err(HttpsFetcherError::NoRoots);
         }
@@ -63,11 +63,7 @@ impl HttpsFetcher {
         roots: RootCertStore,
         adjust: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
     ) -> Result<Self, HttpsFetcherError> {
-        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()
-            .map_err(HttpsFetcherError::Tls)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let tls = client_tls(roots).map_err(HttpsFetcherError::Tls)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)
