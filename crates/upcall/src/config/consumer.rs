@@ -12,7 +12,7 @@ use crate::bus::RELAY;
 
 use super::condition;
 use super::reader::{Section, kind_of};
-use super::setting::{Count, Setting};
+use super::setting::{Count, Setting, word};
 use super::sink::Sink;
 
 /// A consumer and its sink.
@@ -64,11 +64,7 @@ impl Setting for Start {
     const KIND: &'static str = "\"oldest\" or \"new\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("oldest") => Ok(Self::Oldest),
-            Some("new") => Ok(Self::New),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("oldest", Self::Oldest), ("new", Self::New)])
     }
 }
 

@@ -8,7 +8,7 @@ use upcall_function_compute::{DEFAULT_PORT, PORT_VARIABLE};
 use upcall_gateway::InvokedBy;
 
 use super::reader::{Reader, Section};
-use super::setting::Setting;
+use super::setting::{Setting, word};
 use super::{Bus, Consumer, Route};
 
 /// How an instance on Function Compute is invoked.
@@ -24,11 +24,7 @@ impl Setting for InvokedBy {
     const KIND: &'static str = "\"http\" or \"events\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("http") => Ok(Self::Http),
-            Some("events") => Ok(Self::Events),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("http", Self::Http), ("events", Self::Events)])
     }
 }
 

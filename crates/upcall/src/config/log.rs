@@ -4,7 +4,7 @@ use toml::Value;
 use upcall_telemetry::log::{DEFAULT_FILTER, Format, check_filter};
 
 use super::reader::Section;
-use super::setting::Setting;
+use super::setting::{Setting, word};
 
 /// How to log.
 #[derive(Debug, Clone)]
@@ -17,11 +17,7 @@ impl Setting for Format {
     const KIND: &'static str = "\"human\" or \"json\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("human") => Ok(Self::Human),
-            Some("json") => Ok(Self::Json),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("human", Self::Human), ("json", Self::Json)])
     }
 }
 

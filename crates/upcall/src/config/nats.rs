@@ -9,7 +9,7 @@ use upcall_event::SubjectTemplate;
 
 use super::reader::Section;
 use super::secret;
-use super::setting::{Bytes, Count, Setting};
+use super::setting::{Bytes, Count, Setting, word};
 
 /// The distributed bus.
 #[derive(Debug, Clone)]
@@ -38,11 +38,7 @@ impl Setting for Ack {
     const KIND: &'static str = "\"broker\" or \"journal\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("broker") => Ok(Self::Broker),
-            Some("journal") => Ok(Self::Journal),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("broker", Self::Broker), ("journal", Self::Journal)])
     }
 }
 

@@ -11,7 +11,7 @@ use upcall_responder_http::{Authorization, Options as Http, ServiceUrl};
 use super::consumer::parse;
 use super::reader::Section;
 use super::secret;
-use super::setting::{Count, Json, Setting};
+use super::setting::{Count, Json, Setting, word};
 
 /// Where a route's answers come from.
 #[derive(Debug, Clone)]
@@ -44,11 +44,7 @@ impl Setting for When {
     const KIND: &'static str = "\"after\" or \"before\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("after") => Ok(Self::After),
-            Some("before") => Ok(Self::Before),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("after", Self::After), ("before", Self::Before)])
     }
 }
 
@@ -56,11 +52,7 @@ impl Setting for VetoAnswer {
     const KIND: &'static str = "\"fail\" or \"relay\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("fail") => Ok(Self::Fail),
-            Some("relay") => Ok(Self::Relay),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("fail", Self::Fail), ("relay", Self::Relay)])
     }
 }
 

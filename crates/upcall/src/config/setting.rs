@@ -29,6 +29,12 @@ fn text<T: Setting>(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| expected::<T>(value))
 }
 
+/// Reads one of some words.
+pub(super) fn word<T: Setting + Copy>(value: &Value, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| value.as_str() == Some(*word));
+    found.map(|(_, meaning)| *meaning).ok_or_else(|| format!("takes {}, not {value}", T::KIND))
+}
+
 impl Setting for String {
     const KIND: &'static str = "a string";
 

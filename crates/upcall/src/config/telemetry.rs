@@ -11,7 +11,7 @@ use upcall_telemetry_otlp::{Endpoint, Options, Protocol, Signals};
 
 use super::reader::{Section, kind_of};
 use super::secret;
-use super::setting::Setting;
+use super::setting::{Setting, word};
 
 /// What is exported, and whose traces are gone on with.
 #[derive(Debug, Clone)]
@@ -38,11 +38,7 @@ impl Setting for Protocol {
     const KIND: &'static str = "\"grpc\" or \"http\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("grpc") => Ok(Self::Grpc),
-            Some("http") => Ok(Self::Http),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("grpc", Self::Grpc), ("http", Self::Http)])
     }
 }
 

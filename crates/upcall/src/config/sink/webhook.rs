@@ -12,7 +12,7 @@ use upcall_sink_webhook::{Format, Options, Secret, Status};
 use crate::config::consumer::{Given, parse};
 use crate::config::reader::Section;
 use crate::config::secret;
-use crate::config::setting::{Count, Setting};
+use crate::config::setting::{Count, Setting, word};
 
 /// More secrets than any rotation needs: each signs every request.
 const SECRETS_MAX: usize = 10;
@@ -25,12 +25,7 @@ impl Setting for Format {
     const KIND: &'static str = "\"structured\", \"binary\" or \"s3\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("structured") => Ok(Self::Structured),
-            Some("binary") => Ok(Self::Binary),
-            Some("s3") => Ok(Self::S3),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("structured", Self::Structured), ("binary", Self::Binary), ("s3", Self::S3)])
     }
 }
 

@@ -11,7 +11,7 @@ use upcall_sink_notify::{Address, Credentials, Mail, Security};
 use crate::config::consumer::parse;
 use crate::config::reader::Section;
 use crate::config::secret;
-use crate::config::setting::Setting;
+use crate::config::setting::{Setting, word};
 
 /// The most who get one mail: servers take 100 at least (RFC 5321 §4.5.3.1.8).
 const TO_MAX: usize = 100;
@@ -20,12 +20,7 @@ impl Setting for Security {
     const KIND: &'static str = "\"starttls\", \"tls\" or \"none\"";
 
     fn read(value: &Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("starttls") => Ok(Self::StartTls),
-            Some("tls") => Ok(Self::Tls),
-            Some("none") => Ok(Self::None),
-            _ => Err(format!("takes {}, not {value}", Self::KIND)),
-        }
+        word(value, &[("starttls", Self::StartTls), ("tls", Self::Tls), ("none", Self::None)])
     }
 }
 
