@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use toml::Value;
-use upcall_gateway::{Limits, Network, OriginalTarget, ShutdownOptions};
+use upcall_gateway::{InvalidNetwork, Limits, Network, OriginalTarget, ShutdownOptions};
 
 use super::reader::Section;
 use super::setting::{Bytes, Count};
@@ -119,19 +119,19 @@ fn read_limits(mut section: Section<'_>, budget: Duration) -> Limits {
     }
 }
 
+/// The networks that a key names. Those that are none are on record.
+pub(super) fn networks(section: &Section<'_>, key: &str, names: Vec<String>) -> Vec<Network> {
+    let read = |name: String| name.parse().map_err(|error: InvalidNetwork| section.mistake(key, error.to_string()));
+    names.into_iter().filter_map(|name| read(name).ok()).collect()
+}
+
 fn read_original(mut section: Section<'_>) -> Option<OriginalTarget> {
     let header: Option<String> = section.required("header", "The header's name, such as `X-Original-URI`.");
     let from: Vec<String> = section.or("from", Value::Array(Vec::new()), "The addresses of the proxies that are believed, such as `[\"10.0.0.0/8\"]`. Of anybody else the header is ignored.");
     if from.is_empty() {
         section.mistake("from", "names no proxy, so the header would never be believed");
     }
-    let mut proxies = Vec::new();
-    for network in from {
-        match network.parse::<Network>() {
-            Ok(network) => proxies.push(network),
-            Err(error) => section.mistake("from", error.to_string()),
-        }
-    }
+    let proxies = networks(&section, "from", from);
     match header?.parse() {
         Ok(header) => Some(OriginalTarget { header, proxies }),
         Err(_) => {

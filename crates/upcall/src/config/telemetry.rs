@@ -9,6 +9,7 @@ use toml::Value;
 use upcall_gateway::Network;
 use upcall_telemetry_otlp::{Endpoint, Options, Protocol, Signals};
 
+use super::gateway::networks;
 use super::reader::{Section, kind_of};
 use super::secret;
 use super::setting::{Setting, word};
@@ -169,12 +170,5 @@ fn read_networks(section: &mut Section<'_>) -> Vec<Network> {
         "The addresses of the proxies whose `traceparent` is believed, such as `[\"10.0.0.0/8\"]`: their traces are gone on \
          with, and recorded if they are. Of anybody else the header is ignored.",
     );
-    let mut networks = Vec::new();
-    for network in from {
-        match network.parse::<Network>() {
-            Ok(network) => networks.push(network),
-            Err(error) => section.mistake("parents_from", error.to_string()),
-        }
-    }
-    networks
+    networks(section, "parents_from", from)
 }
