@@ -101,8 +101,17 @@ impl Node {
 
     /// What takes up another configuration, from this file, while the node runs.
     pub(crate) fn reloader(&self, file: &Path, before: Before, in_force: InForce, log: log::Control) -> Reloader {
-        let (site, fleet) = (self.gateway.site(), Arc::clone(&self.fleet));
-        Reloader::new(file.to_owned(), before, self.parts.clone(), self.keys.clone(), site, fleet, in_force, log)
+        in_force.begin(file, &self.parts.metrics);
+        Reloader {
+            file: file.to_owned(),
+            before,
+            parts: self.parts.clone(),
+            keys: self.keys.clone(),
+            site: self.gateway.site(),
+            fleet: Arc::clone(&self.fleet),
+            in_force,
+            log,
+        }
     }
 
     /// What is counted.

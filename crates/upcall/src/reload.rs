@@ -29,14 +29,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Takes up another configuration while the process runs.
 pub(crate) struct Reloader {
-    file: PathBuf,
-    before: Before,
-    parts: Parts,
-    keys: Keys,
-    site: SiteHandle,
-    fleet: Arc<Fleet>,
-    in_force: InForce,
-    log: log::Control,
+    pub(crate) file: PathBuf,
+    pub(crate) before: Before,
+    pub(crate) parts: Parts,
+    pub(crate) keys: Keys,
+    pub(crate) site: SiteHandle,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) in_force: InForce,
+    pub(crate) log: log::Control,
 }
 
 /// A configuration whose parts are built, so that nothing can fail any more.
@@ -58,21 +58,6 @@ enum Taken {
 }
 
 impl Reloader {
-    #[expect(clippy::too_many_arguments, reason = "it is what a node is made of, handed over once")]
-    pub(crate) fn new(
-        file: PathBuf,
-        before: Before,
-        parts: Parts,
-        keys: Keys,
-        site: SiteHandle,
-        fleet: Arc<Fleet>,
-        in_force: InForce,
-        log: log::Control,
-    ) -> Self {
-        in_force.begin(&file, &parts.metrics);
-        Self { file, before, parts, keys, site, fleet, in_force, log }
-    }
-
     /// Reads the file again at each SIGHUP, and once it or a file that it names has changed, until `shutdown`.
     pub(crate) async fn run(mut self, mut hangups: Hangups, mut shutdown: watch::Receiver<bool>) {
         let mut watcher = Watcher::default();

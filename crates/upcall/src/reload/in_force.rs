@@ -43,7 +43,7 @@ impl Refusal {
 
 impl InForce {
     /// Takes note of the configuration that the process has started with.
-    pub(super) fn begin(&self, file: &Path, metrics: &Metrics) {
+    pub(crate) fn begin(&self, file: &Path, metrics: &Metrics) {
         for outcome in OUTCOMES {
             let _ = metrics.config_reloads.get_or_create_owned(&ReloadLabels { outcome });
         }
