@@ -6,6 +6,7 @@
 
 mod body;
 mod health;
+mod line;
 mod metrics;
 mod options;
 mod processor;

@@ -1,6 +1,7 @@
 //! One request to the collector, over gRPC or HTTP.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
@@ -15,10 +16,11 @@ use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use upcall_egress::{client_tls, machine_roots};
 
+use crate::line::{IDLE_MAX, Line};
 use crate::options::{Options, Protocol};
 use crate::telemetry::StartError;
 
@@ -77,7 +79,7 @@ pub(crate) struct Failure {
 /// The way to the collector. A clone is the same.
 #[derive(Clone)]
 pub(crate) enum Transport {
-    Grpc { channel: Channel, metadata: MetadataMap, timeout: Duration },
+    Grpc { line: Arc<Line>, metadata: MetadataMap, timeout: Duration },
     Http { client: reqwest::Client, endpoint: crate::Endpoint, headers: HeaderMap, timeout: Duration },
 }
 
@@ -88,7 +90,7 @@ impl Transport {
         match options.protocol {
             Protocol::Grpc => {
                 let metadata = MetadataMap::from_headers(options.headers.clone());
-                Ok(Self::Grpc { channel: channel(options)?, metadata, timeout })
+                Ok(Self::Grpc { line: Arc::new(Line::new(grpc_endpoint(options)?)), metadata, timeout })
             }
             Protocol::Http => {
                 let mut headers = options.headers.clone();
@@ -106,13 +108,19 @@ impl Transport {
         };
         let sent = async {
             match self {
-                Self::Grpc { channel, metadata, .. } => call(channel.clone(), metadata.clone(), kind, body).await,
+                Self::Grpc { line, metadata, .. } => call(line.channel(), metadata.clone(), kind, body).await,
                 Self::Http { client, endpoint, headers, .. } => {
                     post(client, &endpoint.below(kind.http_path()), headers.clone(), body).await
                 }
             }
         };
-        timeout(limit, sent).await.unwrap_or_else(|_| Err(Failure::passing(format!("no answer within {limit:?}"))))
+        let Ok(sent) = timeout(limit, sent).await else {
+            if let Self::Grpc { line, .. } = self {
+                line.hang_up();
+            }
+            return Err(Failure::passing(format!("no answer within {limit:?}")));
+        };
+        sent
     }
 }
 
@@ -122,7 +130,7 @@ impl Failure {
     }
 }
 
-fn channel(options: &Options) -> Result<Channel, StartError> {
+fn grpc_endpoint(options: &Options) -> Result<Endpoint, StartError> {
     let endpoint = Channel::builder(options.endpoint.uri().clone());
     let endpoint = endpoint.user_agent(USER_AGENT).map_err(|error| StartError::Client(error.into()))?;
     let mut endpoint = endpoint.connect_timeout(options.timeout);
@@ -133,7 +141,7 @@ fn channel(options: &Options) -> Result<Channel, StartError> {
         }
         endpoint = endpoint.tls_config(tls).map_err(|error| StartError::Client(error.into()))?;
     }
-    Ok(endpoint.connect_lazy())
+    Ok(endpoint)
 }
 
 fn client(options: &Options) -> Result<reqwest::Client, StartError> {
@@ -149,6 +157,7 @@ fn client(options: &Options) -> Result<reqwest::Client, StartError> {
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(options.timeout)
+        .pool_idle_timeout(IDLE_MAX)
         .build()
         .map_err(|error| StartError::Client(error.into()))
 }
