@@ -5,10 +5,13 @@
 //! collector that is slow, hangs or is gone changes nothing for anybody else.
 
 mod body;
+mod exports;
+mod handle;
 mod health;
 mod line;
 mod metrics;
 mod options;
+mod patience;
 mod processor;
 mod pump;
 mod queue;
@@ -17,5 +20,6 @@ mod telemetry;
 mod text;
 mod transport;
 
+pub use handle::{Flush, Handle};
 pub use options::{Endpoint, InvalidEndpoint, Options, Protocol, Signals};
-pub use telemetry::{Handle, StartError, Telemetry};
+pub use telemetry::{StartError, Telemetry};

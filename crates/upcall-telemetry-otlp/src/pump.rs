@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::body;
 use crate::health::Health;
-use crate::queue::{Counts, Entry};
+use crate::queue::{Entry, Side};
 use crate::transport::{Kind, Transport};
 
 /// What goes in one request: a collector takes 4 MiB at a time.
@@ -27,7 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 pub(crate) struct Courier {
     pub(crate) transport: Transport,
     pub(crate) kind: Kind,
-    pub(crate) counts: Arc<Counts>,
+    pub(crate) side: Arc<Side>,
     pub(crate) health: Arc<Health>,
     /// Turns true when it is time to end.
     pub(crate) stop: watch::Receiver<bool>,
@@ -37,13 +37,17 @@ impl Courier {
     /// Sends what is put into a queue, until it is told to stop; then what is left there, each once.
     pub(crate) async fn run<T>(mut self, mut queue: Receiver<Entry<T>>, body: impl Fn(Vec<T>) -> Bytes) {
         loop {
-            let (mut batch, mut flushed, mut until) = (Vec::new(), None, None);
-            while batch.len() < BATCH_MAX && flushed.is_none() {
+            let (mut batch, mut flushed, mut until) = (Vec::new(), Vec::new(), None);
+            while batch.len() < BATCH_MAX {
                 match self.next(&mut queue, until).await {
                     Next::Entry(Entry::Item(item)) => batch.push(item),
-                    Next::Entry(Entry::Flush(done)) => flushed = Some(done),
+                    Next::Entry(Entry::Flush(done)) => {
+                        flushed.push(done);
+                        // What is there already goes with it: several that are flushed at a time are one request.
+                        until = Some(Instant::now());
+                    }
                     Next::Due => break,
-                    Next::End if batch.is_empty() => return,
+                    Next::End if batch.is_empty() && flushed.is_empty() => return,
                     Next::End => break,
                 }
                 until.get_or_insert_with(|| Instant::now() + LINGER);
@@ -75,14 +79,18 @@ impl Courier {
     /// Sends until it is taken or refused for good. At the end, once.
     pub(crate) async fn deliver(&mut self, body: Bytes, number: usize) {
         let mut pause = BACKOFF_FIRST;
+        let Side { counts, patience } = &*self.side;
+        let mut wanted = patience.wanted();
         loop {
+            wanted.mark_unchanged();
             let is_last = *self.stop.borrow();
             let failure = match self.transport.send(self.kind, body.clone()).await {
                 Ok(answer) => {
                     let refused = body::refused(&answer);
                     let dropped = refused.as_ref().map_or(0, |(dropped, _)| *dropped).min(number);
-                    self.counts.add_dropped(dropped);
-                    self.counts.add_sent(number - dropped);
+                    counts.add_dropped(dropped);
+                    counts.add_sent(number - dropped);
+                    patience.sent();
                     match refused {
                         Some((_, reason)) => self.health.failed(self.kind, &format!("it refuses some: {reason}")),
                         None => self.health.taken(self.kind),
@@ -93,11 +101,18 @@ impl Courier {
             };
             self.health.failed(self.kind, &failure.reason);
             if is_last || !failure.is_passing {
-                self.counts.add_dropped(number);
+                counts.add_dropped(number);
                 return;
             }
+            if wanted.has_changed().unwrap_or(false) {
+                // Whoever began to wait meanwhile gets an attempt of his own: this one may have been made over a
+                // connection that died while the process was frozen.
+                continue;
+            }
+            patience.failed();
             tokio::select! {
                 () = sleep(pause) => {}
+                _ = wanted.changed() => {}
                 // Once more, and then it is over.
                 _ = self.stop.wait_for(|stop| *stop) => {}
             }
@@ -114,7 +129,8 @@ enum Next<T> {
     End,
 }
 
-fn said(done: oneshot::Sender<()>) {
+/// Tells whoever waited that it is done.
+pub(crate) fn said(done: oneshot::Sender<()>) {
     // Whoever asked may have gone meanwhile.
     let _ = done.send(());
 }

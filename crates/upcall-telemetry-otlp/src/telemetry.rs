@@ -3,39 +3,36 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
-use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider, SpanData};
 use tokio::sync::watch;
-use tokio::time::{interval, timeout};
 use upcall_telemetry::log::{BoxedLayer, Layers};
-use upcall_telemetry::metrics::{Metrics, TelemetryLabels};
+use upcall_telemetry::metrics::Metrics;
 use upcall_telemetry::trace;
 
-use crate::body::{self, SCOPE};
-use crate::health::Health;
-use crate::metrics;
+use crate::body::SCOPE;
+use crate::exports::{Exports, Outs};
+use crate::handle::Handle;
 use crate::options::Options;
 use crate::processor::{Lines, Spans};
-use crate::pump::Courier;
-use crate::queue::{Counts, Entry, Queue};
+use crate::queue::{Queue, Side};
 use crate::recorder::OtelRecorder;
-use crate::text;
-use crate::transport::{Kind, Transport};
+use crate::transport::Kind;
 
 /// How many spans may wait for the collector: some seconds of them, in some MiB of memory.
 const SPANS_MAX: usize = 8192;
 /// How many log lines may.
 const LINES_MAX: usize = 2048;
+/// How many may wait for metrics: more than a process answers callbacks at a time.
+const WANTED_MAX: usize = 4096;
 /// How long what waits at the end may take.
-const STOP_TIME: Duration = Duration::from_secs(2);
+pub(crate) const STOP_TIME: Duration = Duration::from_secs(2);
 /// How much of a span's links is kept, and of its attributes.
 const LINKS_MAX: u32 = 128;
 const ATTRIBUTES_MAX: u32 = 64;
@@ -49,14 +46,6 @@ pub struct Telemetry {
     ended: mpsc::Receiver<()>,
     // It holds the way to the queue.
     _lines: Option<SdkLoggerProvider>,
-}
-
-/// A way to telemetry from elsewhere. A clone is the same.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    spans: Queue<SpanData>,
-    lines: Queue<(SdkLogRecord, InstrumentationScope)>,
-    counts: [Arc<Counts>; Kind::ALL.len()],
 }
 
 /// Why telemetry can't be exported.
@@ -77,9 +66,10 @@ impl Telemetry {
     /// # Errors
     /// If TLS can't be set up, or a thread can't be started.
     pub fn start(options: Options) -> Result<(Self, Layers), StartError> {
-        let counts = Kind::ALL.map(|_| Arc::new(Counts::default()));
-        let [of_spans, _, of_lines] = &counts;
+        let sides = Kind::ALL.map(|_| Arc::new(Side::default()));
+        let [of_spans, of_metrics, of_lines] = &sides;
         let (spans, spans_out) = Queue::new(SPANS_MAX, of_spans);
+        let (wanted, metrics_out) = Queue::new(WANTED_MAX, of_metrics);
         let (lines, lines_out) = Queue::new(LINES_MAX, of_lines);
         let (stop, stopped) = watch::channel(false);
         let (metrics, metrics_in) = watch::channel(None);
@@ -90,9 +80,9 @@ impl Telemetry {
         if signals.traces {
             trace::record_with(OtelRecorder::new(options.sample));
         }
-        let exports = Exports { options, resource, counts: counts.clone(), stopped, metrics: metrics_in };
-        let ended = exports.start(spans_out, lines_out)?;
-        let handle = Handle { spans, lines, counts };
+        let exports = Exports { options, resource, sides: sides.clone(), stopped, metrics: metrics_in };
+        let ended = exports.start(Outs { spans: spans_out, lines: lines_out, metrics: metrics_out })?;
+        let handle = Handle { spans, lines, metrics: wanted, sides };
         Ok((Self { handle, stop, metrics, ended, _lines: logger }, layers))
     }
 
@@ -115,124 +105,6 @@ impl Drop for Telemetry {
         self.stop.send_replace(true);
         match self.ended.recv_timeout(STOP_TIME) {
             Ok(()) | Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => {}
-        }
-    }
-}
-
-impl Handle {
-    /// Waits until the spans and lines that there are now have been sent, or given up; as long as the caller waits.
-    pub async fn flush(&self) {
-        tokio::join!(self.spans.flush(), self.lines.flush());
-    }
-
-    fn count(&self, metrics: &Metrics) {
-        for (kind, counts) in Kind::ALL.into_iter().zip(&self.counts) {
-            let labels = TelemetryLabels { signal: kind.name() };
-            let set = |family: &upcall_telemetry::metrics::TelemetryFamily, number| {
-                family.get_or_create_owned(&labels).inner().store(number, std::sync::atomic::Ordering::Relaxed);
-            };
-            set(&metrics.telemetry_sent, counts.sent());
-            set(&metrics.telemetry_dropped, counts.dropped());
-        }
-    }
-}
-
-/// What the thread does.
-struct Exports {
-    options: Options,
-    resource: Resource,
-    counts: [Arc<Counts>; Kind::ALL.len()],
-    stopped: watch::Receiver<bool>,
-    metrics: watch::Receiver<Option<Metrics>>,
-}
-
-type Out<T> = tokio::sync::mpsc::Receiver<Entry<T>>;
-
-impl Exports {
-    /// Starts the thread. Whoever holds what it gives back is told when it ends.
-    fn start(
-        self,
-        spans: Out<SpanData>,
-        lines: Out<(SdkLogRecord, InstrumentationScope)>,
-    ) -> Result<mpsc::Receiver<()>, StartError> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let transport = {
-            let _within = runtime.enter();
-            Transport::new(&self.options)?
-        };
-        let (end, ended) = mpsc::channel();
-        let work = move || {
-            // What is logged about exporting must not be exported: it would never end.
-            let _unseen = Context::enter_telemetry_suppressed_scope();
-            runtime.block_on(self.run(transport, spans, lines));
-            runtime.shutdown_background();
-            // Nobody may wait for it.
-            let _ = end.send(());
-        };
-        thread::Builder::new().name("telemetry".to_owned()).spawn(work).map_err(StartError::Thread)?;
-        Ok(ended)
-    }
-
-    async fn run(self, transport: Transport, spans: Out<SpanData>, lines: Out<(SdkLogRecord, InstrumentationScope)>) {
-        let health = Arc::new(Health::default());
-        let resource = ResourceAttributesWithSchema::from(&self.resource);
-        let courier = |kind: Kind| Courier {
-            transport: transport.clone(),
-            kind,
-            counts: Arc::clone(&self.counts[kind as usize]),
-            health: Arc::clone(&health),
-            stop: self.stopped.clone(),
-        };
-        let (of_spans, of_metrics, of_lines) = (courier(Kind::Traces), courier(Kind::Metrics), courier(Kind::Logs));
-        let all = async {
-            tokio::join!(
-                of_spans.run(spans, |spans| body::of_spans(spans, &resource)),
-                self.send_metrics(of_metrics, &resource),
-                of_lines.run(lines, |lines| body::of_lines(lines, &resource)),
-            )
-        };
-        let mut stopped = self.stopped.clone();
-        let at_the_end = async {
-            // A sender that is gone means the same.
-            let _ = stopped.wait_for(|stop| *stop).await;
-            tokio::time::sleep(STOP_TIME).await;
-        };
-        tokio::select! {
-            _ = all => {}
-            () = at_the_end => {}
-        }
-    }
-
-    /// Sends metrics every interval, and once more at the end.
-    async fn send_metrics(&self, mut courier: Courier, resource: &ResourceAttributesWithSchema) {
-        if !self.options.signals.metrics {
-            return;
-        }
-        let started = SystemTime::now();
-        let (mut metrics, mut stopped) = (self.metrics.clone(), self.stopped.clone());
-        let ours = metrics.wait_for(Option::is_some);
-        let ours = tokio::select! {
-            ours = ours => ours.ok().and_then(|ours| ours.clone()),
-            _ = stopped.wait_for(|stop| *stop) => None,
-        };
-        let Some(ours) = ours else { return };
-        let mut ticks = interval(self.options.metrics_interval);
-        loop {
-            let is_last = tokio::select! {
-                _ = ticks.tick() => false,
-                _ = stopped.wait_for(|stop| *stop) => true,
-            };
-            // It may read files; and this thread has time.
-            let metrics = metrics::metrics(text::families(&ours.encode()), started, SystemTime::now());
-            let body = body::of_metrics(metrics, resource);
-            // What is not taken now is told by the next one.
-            let sent = timeout(self.options.metrics_interval, courier.deliver(body, 1)).await;
-            if sent.is_err() {
-                courier.counts.add_dropped(1);
-            }
-            if is_last {
-                return;
-            }
         }
     }
 }
