@@ -3,6 +3,7 @@
 mod events;
 mod freezing;
 mod lifecycle;
+mod telemetry;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ fn impatient() -> NatsServer {
 }
 
 impl Instance {
-    /// Starts an instance whose NATS is at this address.
+    /// Starts an instance whose NATS is at this address. `route` has the route's keys, and what else there is.
     fn start(nats: SocketAddr, function: &str, route: &str) -> Self {
         let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());
         let bus = format!("[bus.nats]\nurl = \"nats://{nats}\"\n");

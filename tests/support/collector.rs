@@ -87,6 +87,11 @@ impl Collector {
         Self { address, kept, _runtime: runtime }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The lines of a configuration that have everything exported here.
     pub fn configuration(&self, protocol: &str) -> String {
         configuration(self.address, protocol)

@@ -21,11 +21,16 @@ use upcall_function_compute::{CONTROL_PATH, Control, Event, FAILED, HttpEvent, R
 use crate::callback::{Progress, Quarantined, Shared};
 use crate::error::{Error, RequestErrorKind};
 use crate::measure::Stopwatch;
-use crate::options::{FunctionOptions, InvokedBy};
+use crate::options::{Before, FunctionOptions, InvokedBy};
 use crate::{answer, body, quarantine};
 
 /// How long an answer waits for its request to be in quarantine. It has failed, and OSS is not to wait for that too long.
 const QUARANTINE_TIME: Duration = Duration::from_millis(500);
+/// How long an answer waits for what was noted of its request to be sent to whoever collects it. That is a few milliseconds
+/// where he is near and well; where he is not, his uploader should hardly notice.
+const FLUSH_TIME: Duration = Duration::from_millis(300);
+/// How long an instance that is about to be frozen or to end waits for the same. Nobody waits for it.
+const LAST_FLUSH_TIME: Duration = Duration::from_secs(1);
 /// How long a new instance waits for the bus. The callback that it was started for has 5 seconds in all.
 const PREPARE_TIME: Duration = Duration::from_millis(1500);
 
@@ -33,34 +38,39 @@ const PREPARE_TIME: Duration = Duration::from_millis(1500);
 pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     // Boxed: several forms, of which one is awaited.
-    let response = Box::pin(shared.answer_invocation(&parts, body, peer)).await;
-    if response.extensions().get::<Quarantined>().is_some() {
-        shared.settle().await;
-    }
-    response
+    Box::pin(shared.answer_invocation(&parts, body, peer)).await
 }
 
 impl Shared {
     async fn answer_invocation(&self, parts: &Parts, body: Incoming, peer: SocketAddr) -> Response<Full<Bytes>> {
         let control = Control::parse(parts.headers.get_all(CONTROL_PATH).iter().map(HeaderValue::as_bytes));
         let Some(function) = &self.function else { return self.answer(parts, body, peer).await };
-        match (control, function.invoked_by) {
-            (Ok(Control::Http), InvokedBy::Http) => self.answer(parts, body, peer).await,
-            (Ok(Control::Invoke), InvokedBy::Events) => self.answer_event(function, parts, body, peer).await,
+        let deadline = Deadline::after(self.limits.budget);
+        let (response, deadline) = match (control, function.invoked_by) {
             (Ok(Control::Initialize), _) => {
                 // A bus that is away is no reason to have no instance: it may be back for the first callback.
                 let _ = timeout(PREPARE_TIME, (function.prepare)()).await;
-                done()
+                return done();
             }
             // Nothing ends by these: whether only Function Compute sends them is not for us to know.
-            (Ok(Control::PreFreeze | Control::PreStop), _) => {
-                self.settle().await;
-                done()
+            (Ok(control @ (Control::PreFreeze | Control::PreStop)), _) => {
+                let before = if control == Control::PreStop { Before::Stop } else { Before::Freeze };
+                tokio::join!(self.settle(), (function.flush)(before, LAST_FLUSH_TIME));
+                return done();
             }
+            (Ok(Control::Http), InvokedBy::Http) => (self.answer(parts, body, peer).await, deadline),
+            (Ok(Control::Invoke), InvokedBy::Events) => self.answer_event(function, parts, body, peer, deadline).await,
             (Ok(Control::Http | Control::Invoke) | Err(_), _) => {
-                self.refuse(RequestErrorKind::InvocationRefused, parts, peer, &Progress::default())
+                (self.refuse(RequestErrorKind::InvocationRefused, parts, peer, &Progress::default()), deadline)
             }
-        }
+        };
+        let quarantined = async {
+            if response.extensions().get::<Quarantined>().is_some() {
+                self.settle().await;
+            }
+        };
+        tokio::join!(quarantined, (function.flush)(Before::Answer, deadline.at_most(FLUSH_TIME).remaining()));
+        response
     }
 
     /// Waits until rejected callbacks are in quarantine, for a short time.
@@ -71,27 +81,32 @@ impl Shared {
         }
     }
 
+    /// Answers an event, and says until when somebody waits for the answer.
     async fn answer_event(
         &self,
         function: &FunctionOptions,
         parts: &Parts,
         body: Incoming,
         peer: SocketAddr,
-    ) -> Response<Full<Bytes>> {
+        deadline: Deadline,
+    ) -> (Response<Full<Bytes>>, Deadline) {
         let mut progress = Progress::default();
         let limits = &self.limits;
         // As JSON or in Base64, a body takes up to twice its length.
         let bytes_max = 2 * (limits.body_bytes_max + limits.head_bytes_max);
-        let deadline = Deadline::after(limits.budget).at_most(limits.body_time);
-        let event = match body::read(body, bytes_max, deadline).await {
+        let event = match body::read(body, bytes_max, deadline.at_most(limits.body_time)).await {
             Ok(event) => event,
-            Err(kind) => return failed(self.refuse(kind, parts, peer, &progress)),
+            Err(kind) => return (failed(self.refuse(kind, parts, peer, &progress)), deadline),
         };
         progress.body = self.quarantine.is_some().then(|| quarantine::Body::of(&event));
         match Event::parse(&event) {
-            Ok(Event::Http(event)) => self.answer_http_event(event, parts, peer, &progress).await,
-            Ok(Event::Oss) => self.answer_notifications(function, &event, parts, peer, progress).await,
-            Err(_) => failed(self.refuse(RequestErrorKind::EventMalformed, parts, peer, &progress)),
+            Ok(Event::Http(event)) => (self.answer_http_event(event, parts, peer, &progress).await, deadline),
+            Ok(Event::Oss) => {
+                let response = self.answer_notifications(function, &event, parts, peer, progress).await;
+                // It may have waited for a callback for longer than one may take, and nobody waits for it.
+                (response, Deadline::after(FLUSH_TIME))
+            }
+            Err(_) => (failed(self.refuse(RequestErrorKind::EventMalformed, parts, peer, &progress)), deadline),
         }
     }
 

@@ -27,8 +27,8 @@ pub use error::{ErrorKind, RequestErrorKind};
 pub use gateway::{BindError, Gateway, Unfinished};
 pub use network::{InvalidNetwork, Network};
 pub use options::{
-    FunctionOptions, Health, InvokedBy, Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck, RouteOptions,
-    ShutdownOptions,
+    Before, FunctionOptions, Health, InvokedBy, Limits, Observed, Observer, Options, OriginalTarget, ReadyCheck,
+    RouteOptions, ShutdownOptions,
 };
 pub use routes::{InvalidRoutes, check_routes};
 pub use site::{CheckedSite, SiteHandle, SiteOptions};

@@ -114,6 +114,20 @@ pub struct FunctionOptions {
     pub notification_wait: Duration,
     /// What must be there before the first request. It is waited for when the instance is new.
     pub prepare: Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>,
+    /// Sends what was noted of the process's work to whoever collects it, since an instance that is frozen sends nothing.
+    /// It keeps to the time that it is given, and should not wait again and again for somebody who takes nothing.
+    pub flush: Arc<dyn Fn(Before, Duration) -> BoxFuture<'static, ()> + Send + Sync>,
+}
+
+/// What an instance is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It answers a request, and may be frozen then. Somebody waits.
+    Answer,
+    /// It is frozen.
+    Freeze,
+    /// It ends.
+    Stop,
 }
 
 /// What invokes a function.

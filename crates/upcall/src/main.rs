@@ -8,6 +8,7 @@ mod cli;
 mod command;
 mod config;
 mod fleet;
+mod function;
 mod gauges;
 mod lag;
 mod node;

@@ -1,22 +1,23 @@
 //! A running Upcall: bus, consumers and gateway, started and stopped in their order.
 
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tracing::{info, warn};
 use upcall_consumer::Consumer;
-use upcall_gateway::{FunctionOptions, Gateway, Observer, Options, RouteOptions, SiteOptions};
+use upcall_gateway::{Gateway, Observer, Options, RouteOptions, SiteOptions};
 use upcall_telemetry::log;
 use upcall_telemetry::metrics::Metrics;
+use upcall_telemetry_otlp::Handle;
 use upcall_verifier::{HttpsFetcher, KeyFetcher, Keys, Verifier};
 
 use crate::answer;
 use crate::bus::Bus;
 use crate::config::{self, Config, Route};
 use crate::fleet::{Fleet, Members, Prepared};
+use crate::function;
 use crate::gauges;
 use crate::ready;
 use crate::reload::{InForce, Reloader};
@@ -41,6 +42,8 @@ pub(crate) struct Purpose {
     pub(crate) log: Option<log::Control>,
     /// What is in force, where the configuration may change.
     pub(crate) in_force: Option<InForce>,
+    /// What an instance on Function Compute flushes.
+    pub(crate) telemetry: Option<Handle>,
 }
 
 impl Node {
@@ -68,23 +71,8 @@ impl Node {
         options.limits = config.gateway.limits;
         options.shutdown = config.gateway.shutdown;
         options.observer = purpose.observer;
-        options.function = config.function.map(|function| {
-            let nats = bus.nats().cloned();
-            let prepare = move || {
-                let nats = nats.clone();
-                let ready = async move {
-                    if let Some(nats) = nats {
-                        nats.first_look().await;
-                    }
-                };
-                Box::pin(ready) as Pin<Box<dyn Future<Output = ()> + Send>>
-            };
-            FunctionOptions {
-                invoked_by: function.invoked_by,
-                notification_wait: function.notification_wait,
-                prepare: Arc::new(prepare),
-            }
-        });
+        let telemetry = purpose.telemetry;
+        options.function = config.function.map(|function| function::options(&function, bus.nats().cloned(), telemetry));
         options.log = purpose.log;
         options.configuration = purpose.in_force.map(InForce::page);
         options.quarantine = bus.quarantine();

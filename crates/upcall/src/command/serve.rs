@@ -53,7 +53,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let ended = runtime::block_on(async {
         let (shutdown, hangups) = (signals::shutdown()?, signals::hangups()?);
         let (summary, before, in_force) = (config.summary(), Before::of(&config), InForce::default());
-        let purpose = Purpose { log: Some(log.clone()), in_force: Some(in_force.clone()), observer: None };
+        let purpose = Purpose {
+            log: Some(log.clone()),
+            in_force: Some(in_force.clone()),
+            telemetry: telemetry.as_ref().map(Telemetry::handle),
+            observer: None,
+        };
         let node = Node::build(config, purpose).await?;
         if let Some(telemetry) = &telemetry {
             telemetry.export(node.metrics());
