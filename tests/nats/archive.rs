@@ -5,11 +5,10 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::TryStreamExt;
-use upcall_bus::{
-    Archive, Bus, ConsumerName, ConsumerSpec, Deadline, Message, Publisher, Start, StoredEvent, error_chain,
-};
+use upcall_bus::{Archive, Bus, ConsumerName, ConsumerSpec, Deadline, Message, Publisher, Start, StoredEvent};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::{Event, EventId, SubjectFilter};
+use upcall_telemetry::error_chain;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsServer, is_missing};
 

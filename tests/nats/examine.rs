@@ -485,6 +485,6 @@ async fn an_old_server_is_found() {
 async fn a_server_that_is_not_there_could_not_be_looked_at() {
     let bus = NatsBus::connect(Options::new("nats://127.0.0.1:1")).await.unwrap();
     let error = bus.examine(&Questions::default()).await.unwrap_err();
-    let words = upcall_bus::error_chain(&error);
+    let words = upcall_telemetry::error_chain(&error);
     assert!(words.contains("there is no connection to a NATS server"), "{words}");
 }

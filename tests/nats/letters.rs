@@ -6,11 +6,12 @@ use futures_util::TryStreamExt;
 use upcall_bus::conformance::message;
 use upcall_bus::{
     Archive, ConsumerName, DeadLetter, Deadline, Letter, Message, PublishErrorKind, Publisher, Receipt, Settlement,
-    UnreadableLetter, error_chain,
+    UnreadableLetter,
 };
 use upcall_bus_nats::names::header;
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::Event;
+use upcall_telemetry::error_chain;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{NatsServer, is_missing};
 

@@ -112,6 +112,6 @@ async fn each_part_can_do_its_work_and_no_more() {
     refuses(&operator, "upcall.uploads.examplebucket.PutObject").await;
     // Whoever may not look is told so, in time.
     let refused = timeout(PATIENCE, gateway.examine(&questions)).await.expect("in time").unwrap_err();
-    let words = upcall_bus::error_chain(&refused);
+    let words = upcall_telemetry::error_chain(&refused);
     assert!(words.contains("Permissions Violation"), "{words}");
 }

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use futures_util::StreamExt;
+use upcall_bus::Deadline;
 use upcall_bus::conformance::message;
-use upcall_bus::{Deadline, error_chain};
 use upcall_bus_nats::{NatsBus, NatsService, Options};
 use upcall_responder::{AskErrorKind, Reply, Service};
+use upcall_telemetry::error_chain;
 use upcall_tests::nats::NatsServer;
 use upcall_tests::{executable::PATIENCE, nats};
 

@@ -62,7 +62,7 @@ fn a_wrong_password_is_said_and_not_shown() {
         let options = Options::new(format!("mariadb://known:hunter2@{place}"), uploads());
         let complaint = SqlSink::new(options).unwrap().prepare().await.unwrap_err();
         site.execute("DROP USER known").await;
-        let complaint = upcall_consumer::error_chain(&*complaint);
+        let complaint = upcall_telemetry::error_chain(&*complaint);
         assert!(complaint.contains("Access denied") && !complaint.contains("hunter2"), "{complaint}");
     });
 }

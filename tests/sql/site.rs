@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::{AnyConnection, AssertSqlSafe, Connection};
 use tempfile::TempDir;
-use upcall_consumer::{Sink, error_chain};
+use upcall_consumer::Sink;
 use upcall_sink_sql::{Effect, Options, SqlSink, TableName};
+use upcall_telemetry::error_chain;
 use upcall_tests::sql::{Engine, SqlServer};
 
 /// A kind of database.

@@ -1,8 +1,9 @@
 //! Servers that prove who they are, and demand encryption.
 
 use rcgen::CertificateParams;
-use upcall_consumer::{Sink, error_chain};
+use upcall_consumer::Sink;
 use upcall_sink_sql::{Options, SqlSink};
+use upcall_telemetry::error_chain;
 use upcall_tests::authority::Authority;
 use upcall_tests::sql::{Engine, SqlOptions, SqlServer};
 

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use upcall_bus::{
     Archive, ArchiveError, ConsumerName, DeadLetter, Letter, Page, Quarantined, Source, StoredEvent, UnreadableLetter,
-    error_chain,
 };
 use upcall_event::{Event, SubjectFilter};
+use upcall_telemetry::error_chain;
 
 use crate::giver::{Given, Giver};
 use crate::reader::{self, Reader};

@@ -10,7 +10,8 @@ mod streams;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use upcall_bus::{ArchiveError, ConsumerSpec, error_chain};
+use upcall_bus::{ArchiveError, ConsumerSpec};
+use upcall_telemetry::error_chain;
 
 pub use finding::{Finding, Kind, Severity};
 use monitor::Monitored;

@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tracing::{info, warn};
-use upcall_bus::{ConsumerSpec, Source, error_chain};
+use upcall_bus::{ConsumerSpec, Source};
+use upcall_telemetry::error_chain;
 
 use crate::NatsBus;
 use crate::connection::REQUEST_TIME;

@@ -4,7 +4,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use tracing::{info, warn};
-use upcall_bus::{ConsumerSpec, error_chain};
+use upcall_bus::ConsumerSpec;
+use upcall_telemetry::error_chain;
 
 use crate::{Difference, NatsBus, Severity};
 

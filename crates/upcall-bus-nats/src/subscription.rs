@@ -10,10 +10,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tracing::warn;
-use upcall_bus::{
-    Bus, ConsumerSpec, Deadline, Delivery, Source, SubscribeError, SubscribeErrorKind, Subscription, error_chain,
-};
+use upcall_bus::{Bus, ConsumerSpec, Deadline, Delivery, Source, SubscribeError, SubscribeErrorKind, Subscription};
 use upcall_event::{Event, Subject};
+use upcall_telemetry::error_chain;
 
 use crate::connection::{Lease, REQUEST_TIME, text};
 use crate::intake::{Intake, Request, Room, Waiting};

@@ -6,7 +6,6 @@
 mod archive;
 mod deadline;
 mod delivery;
-mod error;
 mod publish;
 mod quarantine;
 mod subscribe;
@@ -17,7 +16,6 @@ pub mod conformance;
 pub use archive::{Archive, ArchiveError, DeadLetter, Letter, Page, StoredEvent, UnreadableLetter};
 pub use deadline::Deadline;
 pub use delivery::{Delivery, SettleError, SettleErrorKind, Settlement, Settler};
-pub use error::error_chain;
 pub use publish::{Message, PublishError, PublishErrorKind, Publisher, Receipt};
 pub use quarantine::{Quarantine, Quarantined, RejectedBody, RejectedCallback};
 pub use subscribe::{

@@ -179,7 +179,7 @@ fn retry(reason: String) -> Verdict {
 }
 
 fn chain(error: &Source) -> String {
-    crate::error_chain(&**error)
+    upcall_telemetry::error_chain(&**error)
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

@@ -62,7 +62,7 @@ impl Consumer {
             }
         };
         run.drain().await;
-        ending.ended(result.as_ref().err().map(|error| crate::error_chain(error)));
+        ending.ended(result.as_ref().err().map(|error| upcall_telemetry::error_chain(error)));
         result
     }
 }
@@ -238,7 +238,7 @@ impl Run {
             SubscribeErrorKind::InUse | SubscribeErrorKind::Closed => return Err(error),
             SubscribeErrorKind::Unavailable => {}
         }
-        let reason = crate::error_chain(&error);
+        let reason = upcall_telemetry::error_chain(&error);
         self.work.stats.failed(&reason);
         if self.reading.failed(reason.clone(), &self.work.options.outage_backoff) {
             tracing::warn!(consumer = self.work.name(), reason, "the bus is out of order");

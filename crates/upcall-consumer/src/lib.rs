@@ -24,4 +24,4 @@ pub use consumer::Consumer;
 pub use options::Options;
 pub use sink::{Item, Sink, Verdict};
 pub use stats::{Snapshot, State, Stats};
-pub use upcall_bus::{Source, error_chain};
+pub use upcall_bus::Source;

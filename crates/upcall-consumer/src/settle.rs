@@ -94,7 +94,7 @@ fn summed(outcomes: Vec<Result<(), SettleError>>, consumer: &str) -> Taken {
         let mut errors =
             outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).filter(|error| error.kind == kind);
         let Some(first) = errors.next() else { continue };
-        let (events, reason) = (1 + errors.count(), crate::error_chain(first));
+        let (events, reason) = (1 + errors.count(), upcall_telemetry::error_chain(first));
         tracing::warn!(consumer, events, reason, "the bus did not take what became of events: it delivers them again");
         if kind == SettleErrorKind::Unavailable {
             taken = Taken::No(reason);
@@ -121,12 +121,12 @@ async fn settle(
         failures += 1;
         let is_late = started.elapsed() >= SETTLE_PATIENCE;
         if error.kind == SettleErrorKind::Lost || is_late && settlement != Settlement::Ack {
-            stats.failed(&crate::error_chain(&error));
+            stats.failed(&upcall_telemetry::error_chain(&error));
             stats.count(Count::Unsettled, 1);
             return Err(error);
         }
         if is_late && late.is_none() {
-            let reason = crate::error_chain(&error);
+            let reason = upcall_telemetry::error_chain(&error);
             let request_id = unsettled.event().data.request_id.as_deref();
             if !stats.is_late() {
                 tracing::warn!(consumer, %event, request_id, reason, "an event is done, and the bus does not take that: it is told until it does");

@@ -14,7 +14,8 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
-use upcall_bus::{Quarantine, RejectedBody, RejectedCallback, error_chain};
+use upcall_bus::{Quarantine, RejectedBody, RejectedCallback};
+use upcall_telemetry::error_chain;
 use upcall_telemetry::metrics::{Metrics, QuarantineLabels};
 
 use crate::rejections::Rejection;

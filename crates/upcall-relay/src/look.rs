@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::info;
-use upcall_bus::{Archive, error_chain};
+use upcall_bus::Archive;
 use upcall_bus_journal::RawEvent;
+use upcall_telemetry::error_chain;
 
 use crate::doubt::{From, Moment};
 use crate::worker::Worker;

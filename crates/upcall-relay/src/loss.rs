@@ -1,8 +1,8 @@
 //! Noticing that the stream has lost what it had acknowledged, and going back.
 
 use tracing::error;
-use upcall_bus::error_chain;
 use upcall_bus_nats::StreamState;
+use upcall_telemetry::error_chain;
 
 use crate::checkpoint::{Checkpoint, Verdict, verify};
 use crate::worker::Worker;

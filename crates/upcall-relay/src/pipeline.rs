@@ -11,10 +11,11 @@ use tokio::sync::watch::Receiver;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::Span;
-use upcall_bus::{PublishError, PublishErrorKind, error_chain};
+use upcall_bus::{PublishError, PublishErrorKind};
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::{Ack, Link, Outbox};
 use upcall_event::EventId;
+use upcall_telemetry::error_chain;
 
 use batch::outgoing;
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tracing::debug;
-use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt, error_chain};
+use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt};
 use upcall_bus_journal::Journal;
 use upcall_bus_nats::NatsBus;
+use upcall_telemetry::error_chain;
 use upcall_telemetry::trace;
 
 use crate::SpillOptions;

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tracing::{error, warn};
-use upcall_bus::error_chain;
 use upcall_bus_journal::{Backlog, RawEvent};
 use upcall_bus_nats::{NatsBus, StreamState, covers};
 use upcall_event::EventId;
+use upcall_telemetry::error_chain;
 
 use crate::aside::Aside;
 use crate::checkpoint::{Checkpoint, Ledger};

@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
-use upcall_consumer::{Item, Sink, Source, Verdict, error_chain};
+use upcall_consumer::{Item, Sink, Source, Verdict};
 use upcall_egress::{Client, Endpoint};
 use upcall_event::Event;
+use upcall_telemetry::error_chain;
 use upcall_telemetry::trace;
 
 use crate::mail::Transport;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tracing::Span;
-use upcall_consumer::{Item, Sink, Source, Verdict, error_chain};
+use upcall_consumer::{Item, Sink, Source, Verdict};
+use upcall_telemetry::error_chain;
 use upcall_telemetry::trace;
 
 use crate::column::Unstorable;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sqlx::Row as _;
-use upcall_consumer::{Sink, Verdict, error_chain};
+use upcall_consumer::{Sink, Verdict};
+use upcall_telemetry::error_chain;
 
 use crate::{Options, OptionsError, SqlSink, TableName};
 use database::{Database, Published, apply, deliver, upload};

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use upcall_consumer::{Verdict, error_chain};
+use upcall_consumer::Verdict;
 use upcall_egress::{Error, Response, excerpt, retry_after};
 use upcall_event::EventId;
+use upcall_telemetry::error_chain;
 
 use crate::Options;
 use crate::options::{is_about_endpoint, wait_after};

@@ -19,6 +19,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use upcall_egress::{client_tls, machine_roots};
+use upcall_telemetry::error_chain;
 
 use crate::line::{IDLE_MAX, Line};
 use crate::options::{Options, Protocol};
@@ -163,7 +164,7 @@ fn client(options: &Options) -> Result<reqwest::Client, StartError> {
 }
 
 async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
-    let broken = |error: reqwest::Error| Failure::passing(chain(&error.without_url()));
+    let broken = |error: reqwest::Error| Failure::passing(error_chain(&error.without_url()));
     let mut response = client.post(url).headers(headers).body(body).send().await.map_err(broken)?;
     let status = response.status();
     let mut answer = Vec::new();
@@ -182,7 +183,7 @@ async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Byt
 
 async fn call(channel: Channel, metadata: MetadataMap, kind: Kind, body: Bytes) -> Result<Bytes, Failure> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-    grpc.ready().await.map_err(|error| Failure::passing(chain(&error)))?;
+    grpc.ready().await.map_err(|error| Failure::passing(error_chain(&error)))?;
     let request = Request::from_parts(metadata, tonic::Extensions::default(), body);
     let answer = grpc.unary(request, PathAndQuery::from_static(kind.grpc_path()), Raw).await;
     answer.map(tonic::Response::into_inner).map_err(|status| of_status(&status))
@@ -205,19 +206,8 @@ fn of_status(status: &Status) -> Failure {
     );
     let said = status.message();
     let said = &said[..said.floor_char_boundary(REASON_BYTES_MAX)];
-    let cause = status.source().map(chain).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = status.source().map(error_chain).map(|cause| format!(": {cause}")).unwrap_or_default();
     Failure { reason: format!("{:?}: {said}{cause}", status.code()), is_passing }
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut reasons = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        reasons.push(error.to_string());
-        next = error.source();
-    }
-    reasons.dedup();
-    reasons.join(": ")
 }
 
 /// Messages that are bytes already: each kind is made once, whichever way it goes.

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::debug;
-use upcall_bus::error_chain;
 use upcall_bus_nats::{NatsBus, Progress};
+use upcall_telemetry::error_chain;
 use upcall_telemetry::metrics::{ConsumerLabels, Metrics};
 
 use crate::fleet::Members;

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
-use upcall_bus::error_chain;
 use upcall_gateway::{CheckedSite, SiteHandle};
+use upcall_telemetry::error_chain;
 use upcall_telemetry::log;
 use upcall_verifier::Keys;
 

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use upcall_bus::error_chain;
+use upcall_telemetry::error_chain;
 pub(crate) use upcall_telemetry::printable::{printable, printable_json, printable_lines};
 
 /// Whether somebody can be asked.

@@ -2,7 +2,8 @@
 
 use async_nats::jetstream::message::StreamMessage;
 use jiff::Timestamp;
-use upcall_bus::{DeadLetter, Letter, Source, StoredEvent, UnreadableLetter, error_chain};
+use upcall_bus::{DeadLetter, Letter, Source, StoredEvent, UnreadableLetter};
+use upcall_telemetry::error_chain;
 
 use super::redelivery::Redelivery;
 use super::{at, delete, scan};

@@ -6,7 +6,8 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::{PublishAckFuture, PublishError};
 use async_nats::jetstream::message::PublishMessage;
 use tokio::time::sleep;
-use upcall_bus::{ConsumerName, Source, StoredEvent, error_chain};
+use upcall_bus::{ConsumerName, Source, StoredEvent};
+use upcall_telemetry::error_chain;
 
 use crate::NatsBus;
 use crate::dead::{is_too_large, place};

@@ -1,10 +1,10 @@
 //! Events as the stream gets them, alone and in batches.
 
 use tracing::Span;
-use upcall_bus::error_chain;
 use upcall_bus_journal::RawEvent;
 use upcall_bus_nats::Outgoing;
 use upcall_event::{BinaryEvent, Subject};
+use upcall_telemetry::error_chain;
 use upcall_telemetry::trace;
 
 use super::{Pipeline, Sent};

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 use tracing::debug;
-use upcall_bus::{ArchiveError, error_chain};
+use upcall_bus::ArchiveError;
 use upcall_bus_nats::StreamState;
+use upcall_telemetry::error_chain;
 
 use super::Pipeline;
 use crate::aside;

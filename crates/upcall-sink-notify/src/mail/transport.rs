@@ -9,7 +9,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::timeout;
-use upcall_consumer::error_chain;
+use upcall_telemetry::error_chain;
 
 use super::message::message;
 use super::{Mail, Security};

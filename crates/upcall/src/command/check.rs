@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use upcall_bus::error_chain;
+use upcall_telemetry::error_chain;
 
 use crate::config::Config;
 use crate::terminal::printable_lines;

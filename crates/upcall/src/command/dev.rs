@@ -10,8 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use upcall_bus::error_chain;
 use upcall_simulator::{Handle, Options, Simulator};
+use upcall_telemetry::error_chain;
 use upcall_telemetry::log::{Format, Layers};
 
 use crate::config::Config;

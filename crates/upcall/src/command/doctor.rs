@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
-use upcall_bus::error_chain;
 use upcall_bus_nats::NatsBus;
 use upcall_bus_nats::examine::{Finding, Questions};
+use upcall_telemetry::error_chain;
 
 use crate::config::{Ack, Config, Nats};
 use crate::runtime;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::time::{Instant, sleep};
-use upcall_bus::{ArchiveError, ConsumerSpec, error_chain};
+use upcall_bus::{ArchiveError, ConsumerSpec};
 use upcall_bus_nats::{Difference, NatsBus, Severity};
+use upcall_telemetry::error_chain;
 
 use super::operated;
 use crate::config::Config;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use upcall_bus::{Archive, ArchiveError, Page, error_chain};
+use upcall_bus::{Archive, ArchiveError, Page};
 use upcall_bus_journal::{Reader, Tail};
 use upcall_bus_nats::{NatsBus, StreamState};
 use upcall_event::{Event, SubjectFilter};
+use upcall_telemetry::error_chain;
 
 use super::operated::{self, NO_JOURNAL, Named};
 use crate::runtime;

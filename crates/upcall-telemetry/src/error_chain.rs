@@ -1,4 +1,4 @@
-//! Errors in words.
+//! An error in words, for one log line.
 
 use std::error::Error;
 
