@@ -34,4 +34,5 @@ pub use pace::{Pace, TooLong};
 pub use rate::{InvalidRate, Rate};
 pub use resolver::{Lookup, SystemLookup};
 pub use retry_after::retry_after;
+pub use rustls::pki_types::CertificateDer;
 pub use tls::{client_tls, machine_roots};

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lettre::message::Mailbox;
+use upcall_egress::CertificateDer;
 
 #[cfg(test)]
 pub(crate) use message::message;
@@ -26,8 +27,8 @@ pub struct Mail {
     pub security: Security,
     /// By whom the server knows us.
     pub credentials: Option<Credentials>,
-    /// Authorities that the server's certificate may come from, in PEM, beside the machine's.
-    pub authorities: Vec<u8>,
+    /// Authorities that the server's certificate may come from, beside the machine's.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// Who sends.
     pub from: Address,
     /// Who gets it, all by one mail. At least one.

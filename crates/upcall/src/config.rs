@@ -4,6 +4,7 @@
 //! is bound, opened or written before there is none.
 
 mod bus;
+mod certificates;
 mod condition;
 mod consumer;
 mod function;

@@ -6,8 +6,6 @@ use lettre::transport::smtp::authentication::Credentials as SmtpCredentials;
 use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
 use lettre::transport::smtp::{Error, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use tokio::time::timeout;
 use upcall_telemetry::error_chain;
 
@@ -95,8 +93,8 @@ impl Transport {
 
 fn parameters(mail: &Mail) -> Result<TlsParameters, OptionsError> {
     let mut builder = TlsParameters::builder(mail.host.clone());
-    for certificate in CertificateDer::pem_slice_iter(&mail.authorities).flatten() {
-        builder = builder.add_root_certificate(Certificate::from_der(certificate.to_vec()).map_err(OptionsError::Tls)?);
+    for authority in &mail.authorities {
+        builder = builder.add_root_certificate(Certificate::from_der(authority.to_vec()).map_err(OptionsError::Tls)?);
     }
     builder.build_rustls().map_err(OptionsError::Tls)
 }

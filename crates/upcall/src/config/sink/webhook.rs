@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use toml::Value;
-use upcall_egress::{BreakerOptions, ClientOptions, Endpoint, Guard, Network, Rate, authorities, header};
+use upcall_egress::{BreakerOptions, ClientOptions, Endpoint, Guard, Network, Rate, header};
 use upcall_sink_webhook::{Format, Options, Secret, Status};
 
+use crate::config::certificates::authorities;
 use crate::config::consumer::{Given, parse};
 use crate::config::reader::Section;
 use crate::config::secret;
@@ -244,15 +245,7 @@ pub(super) fn read_client(section: &mut Section<'_>) -> ClientOptions {
         "ca",
         "A PEM file of authorities that the endpoint's certificate may come from, beside the machine's.",
     );
-    let authorities = ca.and_then(|path| {
-        let path = section.resolve(&path);
-        section.names_file("ca", &path);
-        let pem =
-            std::fs::read(&path).map_err(|error| format!("names {}, which can't be read: {error}", path.display()));
-        let read =
-            pem.and_then(|pem| authorities(&pem).map_err(|error| format!("names {}, which {error}", path.display())));
-        read.map_err(|problem| section.mistake("ca", problem)).ok()
-    });
+    let authorities = ca.and_then(|file| authorities(section, "ca", &file));
     ClientOptions {
         guard: Guard::new(allowed),
         authorities: authorities.unwrap_or_default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Value;
 use upcall_sink_notify::{Address, Credentials, Mail, Security};
 
+use crate::config::certificates::authorities;
 use crate::config::consumer::parse;
 use crate::config::reader::Section;
 use crate::config::secret;
@@ -72,7 +73,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Mail> {
     let to: Option<Vec<Address>> = section.required("to", "Who gets it. One mail goes to all of them.");
     let ca: Option<PathBuf> = section
         .optional("ca", "A PEM file of authorities that the server's certificate may come from, beside the machine's.");
-    let authorities = ca.map(|path| read_authorities(&section, &path)).unwrap_or(Some(Vec::new()));
+    let authorities = ca.map_or(Some(Vec::new()), |file| authorities(&section, "ca", &file));
     let timeout: Duration = section.or("timeout", "20s", "How long one mail may take, from connecting on.");
     if timeout.is_zero() {
         section.mistake("timeout", "is no time");
@@ -122,23 +123,4 @@ fn read_server(section: &Section<'_>, server: &str, security: Security) -> Optio
         return None;
     }
     Some((host.to_owned(), port))
-}
-
-fn read_authorities(section: &Section<'_>, path: &std::path::Path) -> Option<Vec<u8>> {
-    let path = section.resolve(path);
-    section.names_file("ca", &path);
-    let pem = match std::fs::read(&path) {
-        Ok(pem) => pem,
-        Err(error) => {
-            section.mistake("ca", format!("names {}, which can't be read: {error}", path.display()));
-            return None;
-        }
-    };
-    match upcall_egress::authorities(&pem) {
-        Ok(_) => Some(pem),
-        Err(error) => {
-            section.mistake("ca", format!("names {}, which {error}", path.display()));
-            None
-        }
-    }
 }
