@@ -22,10 +22,15 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 /// The collector, on a port of its own until it is dropped.
 pub struct Collector {
     address: SocketAddr,
+    is_tls: bool,
     kept: Arc<Mutex<Kept>>,
     // Ends the tasks when it is dropped.
     _runtime: tokio::runtime::Runtime,
@@ -67,24 +72,46 @@ pub enum Behaviour {
 impl Collector {
     /// Starts one.
     pub fn start(behaviour: Behaviour) -> Self {
+        Self::serve(behaviour, None)
+    }
+
+    /// Starts one that works, over TLS, with this certificate and its key in PEM.
+    pub fn start_tls(certificate: &str, key: &str) -> Self {
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("it is PEM");
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("it is PEM");
+        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
+        let config = config.with_safe_default_protocol_versions().expect("there are versions").with_no_client_auth();
+        let mut config = config.with_single_cert(vec![certificate], key).expect("they belong together");
+        config.alpn_protocols = ["h2", "http/1.1"].map(|protocol| protocol.as_bytes().to_vec()).to_vec();
+        Self::serve(Behaviour::Works, Some(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    fn serve(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("there is a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("there are free ports");
         let address = listener.local_addr().expect("it is bound");
         let kept = Arc::new(Mutex::new(Kept::default()));
-        let shared = Arc::clone(&kept);
+        let (shared, is_tls) = (Arc::clone(&kept), tls.is_some());
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let shared = Arc::clone(&shared);
+                let (shared, tls) = (Arc::clone(&shared), tls.clone());
                 let answer = hyper::service::service_fn(move |request| answer(Arc::clone(&shared), behaviour, request));
                 tokio::spawn(async move {
-                    // A client that goes away is no failure.
-                    let _ =
-                        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), answer).await;
+                    let http = auto::Builder::new(TokioExecutor::new());
+                    // A client that goes away, or does not believe us, is no failure.
+                    match tls {
+                        None => drop(http.serve_connection(TokioIo::new(socket), answer).await),
+                        Some(tls) => {
+                            if let Ok(socket) = tls.accept(socket).await {
+                                let _ = http.serve_connection(TokioIo::new(socket), answer).await;
+                            }
+                        }
+                    }
                 });
             }
         });
-        Self { address, kept, _runtime: runtime }
+        Self { address, is_tls, kept, _runtime: runtime }
     }
 
     /// Where it listens.
@@ -94,7 +121,8 @@ impl Collector {
 
     /// The lines of a configuration that have everything exported here.
     pub fn configuration(&self, protocol: &str) -> String {
-        configuration(self.address, protocol)
+        let configuration = configuration(self.address, protocol);
+        if self.is_tls { configuration.replace("http://", "https://") } else { configuration }
     }
 
     /// What it has got so far.

@@ -7,4 +7,5 @@ mod collectors;
 #[path = "../e2e/serve.rs"]
 mod serve;
 mod site;
+mod tls;
 mod traces;

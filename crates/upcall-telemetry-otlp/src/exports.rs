@@ -62,7 +62,7 @@ impl Exports {
     }
 
     async fn run(self, transport: &Transport, outs: Outs) {
-        let health = Arc::new(Health::default());
+        let health = Arc::new(Health::new(&self.options.endpoint));
         let resource = ResourceAttributesWithSchema::from(&self.resource);
         let courier = |kind: Kind| Courier {
             transport: transport.clone(),

@@ -5,35 +5,47 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing::{info, warn};
 
+use crate::options::Endpoint;
 use crate::transport::Kind;
 
 /// What fails, and why.
-#[derive(Debug, Default)]
-pub(crate) struct Health(Mutex<BTreeMap<Kind, String>>);
+#[derive(Debug)]
+pub(crate) struct Health {
+    /// Its address.
+    collector: String,
+    failing: Mutex<BTreeMap<Kind, String>>,
+}
 
 impl Health {
+    pub(crate) fn new(collector: &Endpoint) -> Self {
+        Self { collector: collector.to_string(), failing: Mutex::default() }
+    }
+
     /// Something was taken.
     pub(crate) fn taken(&self, kind: Kind) {
         let is_back = {
-            let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
             failing.remove(&kind).is_some() && failing.is_empty()
         };
         if is_back {
-            info!("the collector takes telemetry again");
+            info!(collector = self.collector, "the collector takes telemetry again");
         }
     }
 
     /// Something was not taken.
     pub(crate) fn failed(&self, kind: Kind, reason: &str) {
         let is_new = {
-            let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
             let is_known = failing.contains_key(&kind) || failing.values().any(|known| known == reason);
             failing.insert(kind, reason.to_owned());
             !is_known
         };
         if is_new {
-            let what = kind.name();
-            warn!(reason, "the collector does not take {what}: they wait, and what has no room is dropped and counted");
+            let (what, collector) = (kind.name(), &self.collector);
+            warn!(
+                collector,
+                reason, "the collector does not take {what}: they wait, and what has no room is dropped and counted"
+            );
         }
     }
 }

@@ -16,6 +16,7 @@ mod processor;
 mod pump;
 mod queue;
 mod recorder;
+mod remedy;
 mod telemetry;
 mod text;
 mod transport;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
+use upcall_egress::CertificateDer;
 
 /// How to export telemetry.
 #[derive(Clone)]
@@ -17,8 +18,8 @@ pub struct Options {
     pub headers: HeaderMap,
     /// How long a request may take.
     pub timeout: Duration,
-    /// The certificates of authorities, in PEM, that the collector's may come from beside the machine's.
-    pub authorities: Option<Vec<u8>>,
+    /// Authorities that the collector's certificate may come from, beside the machine's.
+    pub authorities: Vec<CertificateDer<'static>>,
     /// What is exported.
     pub signals: Signals,
     /// The share of traces that is recorded, of those that begin here: from 0 to 1.
@@ -68,7 +69,7 @@ impl Options {
             protocol: Protocol::default(),
             headers: HeaderMap::new(),
             timeout: Duration::from_secs(10),
-            authorities: None,
+            authorities: Vec::new(),
             signals: Signals { traces: true, metrics: true, logs: true },
             sample: 0.01,
             metrics_interval: Duration::from_secs(60),

@@ -54,6 +54,9 @@ pub enum StartError {
     /// The client can't be made.
     #[error("the client for the collector can't be made")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The machine has no certificates of authorities, and none were given.
+    #[error("no certificates of authorities were found on this machine: name one in `ca` of [telemetry.otlp]")]
+    NoAuthorities,
     /// There is no thread or no runtime to be had.
     #[error("the thread that exports telemetry can't be started")]
     Thread(#[source] std::io::Error),

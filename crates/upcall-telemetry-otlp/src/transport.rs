@@ -10,19 +10,18 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::redirect;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::time::timeout;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use upcall_egress::{client_tls, machine_roots};
 use upcall_telemetry::error_chain;
 
 use crate::line::{IDLE_MAX, Line};
 use crate::options::{Options, Protocol};
+use crate::remedy::in_words;
 use crate::telemetry::StartError;
 
 /// The longest answer that is read. It has a number and a sentence.
@@ -136,22 +135,29 @@ fn grpc_endpoint(options: &Options) -> Result<Endpoint, StartError> {
     let endpoint = endpoint.user_agent(USER_AGENT).map_err(|error| StartError::Client(error.into()))?;
     let mut endpoint = endpoint.connect_timeout(options.timeout);
     if options.endpoint.is_https() {
-        let mut tls = ClientTlsConfig::new().with_native_roots();
-        if let Some(pem) = &options.authorities {
-            tls = tls.ca_certificate(Certificate::from_pem(pem));
-        }
+        let name = options.endpoint.uri().host().unwrap_or_default();
+        // An IPv6 address has brackets in a URL only.
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        let tls = ClientTlsConfig::new().trust_anchors(roots(options)?.roots).domain_name(name);
         endpoint = endpoint.tls_config(tls).map_err(|error| StartError::Client(error.into()))?;
     }
     Ok(endpoint)
 }
 
-fn client(options: &Options) -> Result<reqwest::Client, StartError> {
-    let mut roots = if options.endpoint.is_https() { machine_roots() } else { RootCertStore::empty() };
-    for certificate in CertificateDer::pem_slice_iter(options.authorities.as_deref().unwrap_or_default()) {
-        let certificate = certificate.map_err(|error| StartError::Client(error.into()))?;
-        roots.add(certificate).map_err(|error| StartError::Client(error.into()))?;
+/// The authorities that the collector's certificate may come from.
+fn roots(options: &Options) -> Result<RootCertStore, StartError> {
+    if !options.endpoint.is_https() {
+        return Ok(RootCertStore::empty());
     }
-    let tls = client_tls(roots).map_err(|error| StartError::Client(error.into()))?;
+    let mut roots = machine_roots();
+    for authority in &options.authorities {
+        roots.add(authority.clone()).map_err(|error| StartError::Client(error.into()))?;
+    }
+    if roots.is_empty() { Err(StartError::NoAuthorities) } else { Ok(roots) }
+}
+
+fn client(options: &Options) -> Result<reqwest::Client, StartError> {
+    let tls = client_tls(roots(options)?).map_err(|error| StartError::Client(error.into()))?;
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(USER_AGENT)
@@ -164,7 +170,7 @@ fn client(options: &Options) -> Result<reqwest::Client, StartError> {
 }
 
 async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
-    let broken = |error: reqwest::Error| Failure::passing(error_chain(&error.without_url()));
+    let broken = |error: reqwest::Error| Failure::passing(in_words(error_chain(&error.without_url())));
     let mut response = client.post(url).headers(headers).body(body).send().await.map_err(broken)?;
     let status = response.status();
     let mut answer = Vec::new();
@@ -183,7 +189,7 @@ async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Byt
 
 async fn call(channel: Channel, metadata: MetadataMap, kind: Kind, body: Bytes) -> Result<Bytes, Failure> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-    grpc.ready().await.map_err(|error| Failure::passing(error_chain(&error)))?;
+    grpc.ready().await.map_err(|error| Failure::passing(in_words(error_chain(&error))))?;
     let request = Request::from_parts(metadata, tonic::Extensions::default(), body);
     let answer = grpc.unary(request, PathAndQuery::from_static(kind.grpc_path()), Raw).await;
     answer.map(tonic::Response::into_inner).map_err(|status| of_status(&status))
@@ -207,7 +213,7 @@ fn of_status(status: &Status) -> Failure {
     let said = status.message();
     let said = &said[..said.floor_char_boundary(REASON_BYTES_MAX)];
     let cause = status.source().map(error_chain).map(|cause| format!(": {cause}")).unwrap_or_default();
-    Failure { reason: format!("{:?}: {said}{cause}", status.code()), is_passing }
+    Failure { reason: in_words(format!("{:?}: {said}{cause}", status.code())), is_passing }
 }
 
 /// Messages that are bytes already: each kind is made once, whichever way it goes.

@@ -22,7 +22,7 @@ pub(crate) fn run(url: &str, events: usize) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let started = runtime.block_on(async {
         // Nothing is encrypted here; the client wants to know all the same by what it would be.
-        let _ = async_nats::rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build()?;
         let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
         let started = Started::now()?;

@@ -9,6 +9,7 @@ use toml::Value;
 use upcall_gateway::Network;
 use upcall_telemetry_otlp::{Endpoint, Options, Protocol, Signals};
 
+use super::certificates::authorities;
 use super::gateway::networks;
 use super::reader::{Section, kind_of};
 use super::secret;
@@ -118,16 +119,7 @@ fn read_otlp(mut section: Section<'_>) -> Option<Telemetry> {
     );
     let parents_from = read_networks(&mut section);
     resource.extend(service.map(|service| ("service.name".to_owned(), service)));
-    let authorities = match ca.map(|ca| section.resolve(&ca)) {
-        None => None,
-        Some(file) => match std::fs::read(&file) {
-            Ok(pem) => Some(pem),
-            Err(error) => {
-                section.mistake("ca", format!("names {}, which can't be read: {error}", file.display()));
-                None
-            }
-        },
-    };
+    let authorities = ca.and_then(|file| authorities(&section, "ca", &file)).unwrap_or_default();
     let resource = resource.into_iter().collect();
     let options = Options {
         protocol,
