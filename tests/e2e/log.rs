@@ -1,6 +1,7 @@
 //! What is logged, changed while the process runs.
 
 use upcall_tests::http::{Answer, exchange, get, wait_until};
+use upcall_tests::nats::{NatsOptions, NatsServer, is_missing};
 use upcall_tests::signer::Signer;
 
 use crate::serve::{Served, configuration};
@@ -49,4 +50,39 @@ fn what_is_logged_changes_through_the_admin_port_and_goes_back() {
     };
     wait_until("the line is there", || !refusals(&mut served).is_empty());
     assert_eq!(refusals(&mut served).len(), 1, "while only errors were logged there was none");
+}
+
+#[test]
+fn a_line_about_an_event_has_its_id_and_the_request_id_of_its_upload() {
+    if is_missing("lines about an event that NATS does not take") {
+        return;
+    }
+    let server =
+        NatsServer::start_with(&NatsOptions { config: "max_payload: 32KB".to_owned(), ..NatsOptions::default() });
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());
+    let file = folder.path().join("upcall.toml");
+    let text = format!(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
+         [bus]\njournal = \"./journal\"\nnats = {{ url = {:?}, ack = \"journal\" }}\n{}\
+         [[route]]\nname = \"test\"\npath = \"/oss/test\"\n",
+        server.url(),
+        signer.configuration()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut served = Served::start(&file);
+    let request_id = "5CF3E7821AB22D0FDB867FFF";
+    // More than the server takes: x:note is a variable of the uploader's.
+    let body = serde_json::json!({
+        "bucket": "examplebucket", "object": "a.png", "size": 1024, "reqId": request_id, "note": "x".repeat(40_000)
+    });
+    let answer =
+        exchange(served.callbacks, &signer.request("/oss/test", "application/json", &body.to_string())).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let mut said = None;
+    wait_until("the relay says that NATS does not take it", || {
+        said = served.lines().iter().find(|line| line.contains("NATS does not take an event")).cloned();
+        said.is_some()
+    });
+    let said = said.unwrap();
+    assert!(said.contains(&format!("request_id=\"{request_id}\"")) && said.contains("event="), "{said}");
 }

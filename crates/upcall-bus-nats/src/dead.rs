@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use tracing::warn;
 use upcall_bus::Source;
+use upcall_event::EventId;
 
 use crate::connection::REQUEST_TIME;
 use crate::names::{dead_subject, header};
@@ -46,7 +47,10 @@ pub(crate) async fn publish(session: &Session, arrived: &Arrived, reason: &str, 
     place(&mut headers, arrived.subject.as_str(), arrived.sequence, &arrived.stored_at);
     headers.insert(header::ATTEMPTS, arrived.attempt.to_string());
     let id = format!("{}:{}", death(session, arrived.key), arrived.event.id);
-    Letter { session, id, headers, payload: event.data.into() }.publish(reason, now).await
+    let (event_id, request_id) = (arrived.event.id, arrived.event.data.request_id.as_deref());
+    Letter { session, id, event: Some(event_id), request_id, headers, payload: event.data.into() }
+        .publish(reason, now)
+        .await
 }
 
 /// Publishes a message that can't be read, as it is, as a dead letter that nobody has tried.
@@ -73,7 +77,9 @@ pub(crate) async fn publish_unreadable(
     }
     headers.insert(header::ATTEMPTS, "0");
     let id = format!("{}:{stored_ns}", death(session, key));
-    Letter { session, id, headers, payload: message.payload.clone() }.publish(reason, now).await
+    Letter { session, id, event: None, request_id: None, headers, payload: message.payload.clone() }
+        .publish(reason, now)
+        .await
 }
 
 /// The same death is one dead letter, also if the process dies before the event is settled.
@@ -85,6 +91,9 @@ struct Letter<'s> {
     session: &'s Session,
     /// By which the stream recognises it.
     id: String,
+    /// What it is a letter about, where that is known.
+    event: Option<EventId>,
+    request_id: Option<&'s str>,
     headers: HeaderMap,
     payload: Bytes,
 }
@@ -98,7 +107,8 @@ impl Letter<'_> {
         if !error.downcast_ref().is_some_and(is_too_large) {
             return Err(error);
         }
-        warn!(consumer = %self.session.name, id = self.id, "the dead letter is too large, and refers to the event");
+        let (event, request_id) = (self.event.map(tracing::field::display), self.request_id);
+        warn!(consumer = %self.session.name, event, request_id, letter = self.id, "the dead letter is too large, and refers to the event");
         self.headers.insert(header::REASON, one_line(&reason[..reason.floor_char_boundary(REASON_BYTES_SHORT)]));
         self.headers.insert(header::REFERENCE, "event");
         match self.send(&self.headers, Bytes::new()).await {

@@ -169,21 +169,38 @@ impl Aside {
 pub(crate) async fn offer(aside: Aside, bus: NatsBus) {
     let waiting = aside.clone();
     for file in blocking(move || waiting.next()).await.unwrap_or_default() {
-        match offer_one(&file, &aside, &bus).await {
-            Ok(()) => info!(file = %file.display(), "the server has taken an event that was set aside"),
-            Err(error) if bus.is_connected() => debug!(file = %file.display(), %error, "still set aside"),
+        let message = match read(&file).await {
+            Ok(message) => message,
+            Err(error) => {
+                debug!(file = %file.display(), %error, "still set aside: it is no event any more");
+                continue;
+            }
+        };
+        let (event, request_id) = (message.event.id, message.event.data.request_id.as_deref());
+        match offer_one(&message, &file, &aside, &bus).await {
+            Ok(()) => info!(%event, request_id, "the server has taken an event that was set aside"),
+            Err(error) if bus.is_connected() => debug!(%event, request_id, %error, "still set aside"),
             Err(_) => return,
         }
     }
 }
 
-async fn offer_one(file: &Path, aside: &Aside, bus: &NatsBus) -> Result<(), Source> {
+/// Reads what was set aside.
+async fn read(file: &Path) -> Result<Message, Source> {
     let path = file.to_owned();
     let event = blocking(move || Ok(serde_json::from_slice::<SetAside>(&fs::read(path)?)?)).await?;
-    let message = Message { subject: event.subject.parse()?, event: Event::from_structured(event.event.as_bytes())? };
-    bus.publish_ref(&message, Deadline::after(OFFER_TIME)).await?;
+    Ok(Message { subject: event.subject.parse()?, event: Event::from_structured(event.event.as_bytes())? })
+}
+
+async fn offer_one(message: &Message, file: &Path, aside: &Aside, bus: &NatsBus) -> Result<(), Source> {
+    bus.publish_ref(message, Deadline::after(OFFER_TIME)).await?;
     let (path, aside) = (file.to_owned(), aside.clone());
     Ok(blocking(move || aside.forget(&path)).await?)
+}
+
+/// The request id of the upload that an event tells of, for a log line. Whatever cannot be read has none.
+pub(crate) fn request_id(structured: &str) -> Option<String> {
+    Event::from_structured(structured.as_bytes()).ok()?.data.request_id
 }
 
 #[cfg(test)]

@@ -70,7 +70,8 @@ impl Spill {
         }
         match published {
             Err(error) if error.kind.is_retryable() => {
-                debug!(error = error_chain(&error), "spilled");
+                let (event, request_id) = (&message.event.id, message.event.data.request_id.as_deref());
+                debug!(%event, request_id, error = error_chain(&error), "spilled");
                 None
             }
             published => Some(published),

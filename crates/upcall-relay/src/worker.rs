@@ -9,7 +9,7 @@ use upcall_bus_nats::{NatsBus, StreamState, covers};
 use upcall_event::EventId;
 use upcall_telemetry::error_chain;
 
-use crate::aside::Aside;
+use crate::aside::{Aside, request_id};
 use crate::checkpoint::{Checkpoint, Ledger};
 use crate::doubt::{Doubt, Moment};
 use crate::memory::{Memory, Store};
@@ -258,7 +258,8 @@ impl Worker {
         if self.said_set_aside.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
             self.said_set_aside = Some(Instant::now());
             let (id, sequence, before) = (event.id, event.sequence, self.aside.events());
-            warn!(%id, sequence, before, "NATS does not take an event, which is set aside and offered again: {why}");
+            let request_id = request_id(&event.payload);
+            warn!(event = %id, request_id, sequence, before, "NATS does not take an event, which is set aside and offered again: {why}");
         }
     }
 
