@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod collectors;
+mod lag;
 #[allow(dead_code, reason = "shared with the tests of the executable, which use all of it")]
 #[path = "../e2e/serve.rs"]
 mod serve;
