@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::OpenError;
-use crate::schema::{self, DATABASE};
+use crate::schema::{self, DATABASE, LOG};
 
 /// The writer's memory for pages, in KiB. The index of ids is touched in random order: what does not fit here comes
 /// out of the system's cache.
@@ -55,7 +55,7 @@ pub(crate) fn open(folder: &Path) -> Result<Connection, OpenError> {
     // Not the database itself: closing any descriptor of it would drop the locks that SQLite holds on it for the whole
     // process (POSIX has them so), and another process would then take the log away from under us. Nor is there need:
     // SQLite syncs the database before it reuses the log.
-    for name in ["journal.db-wal", "."] {
+    for name in [LOG, "."] {
         let path = folder.join(name);
         match File::open(&path).and_then(|file| file.sync_all()) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(OpenError::Io { path, source }),

@@ -58,6 +58,13 @@ pub enum OpenError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// A file was taken away while it was open.
+    #[error("the journal's files are not where they were")]
+    Lost {
+        /// Which, and what to do.
+        #[source]
+        cause: Source,
+    },
     /// SQLite can't open the database.
     #[error("{} can't be opened", file.display())]
     Database {

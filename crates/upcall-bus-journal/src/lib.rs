@@ -11,6 +11,8 @@
 //! - A transaction that fails refuses all its publications. Where SQLite does not say for sure that it is undone, the
 //!   writer opens the files anew. It goes on by itself when there is room again; a small transaction of its own finds
 //!   that out where no publisher tries.
+//! - Files that somebody takes away while they are open are noticed before each transaction, and publishers refused until
+//!   they are back.
 //! - A full queue refuses at once. What has waited past its deadline, or was given up, is not stored.
 //! - Sequences only grow, and none is used twice: the newest that retention has removed is kept.
 //!
@@ -55,6 +57,7 @@ mod lock;
 mod options;
 mod overdue;
 mod plan;
+mod place;
 mod quarantine;
 mod queue;
 mod reader;

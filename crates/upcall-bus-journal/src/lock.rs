@@ -8,10 +8,10 @@ use std::path::Path;
 use tracing::warn;
 
 use crate::OpenError;
-use crate::schema::{DATABASE, LOCK};
+use crate::schema::{DATABASE, LOCK, LOG};
 
 /// What the journal's folder holds. Events have personal data, so that strangers may not read any of it.
-const FILES: [&str; 4] = [DATABASE, "journal.db-wal", "journal.db-shm", LOCK];
+const FILES: [&str; 4] = [DATABASE, LOG, "journal.db-shm", LOCK];
 /// The permissions of new files: their owner's only.
 const MODE: u32 = 0o600;
 /// The permissions that strangers have.

@@ -11,6 +11,8 @@ use crate::index::Key;
 
 /// The database, in the journal's folder. SQLite puts `-wal` and `-shm` beside it.
 pub(crate) const DATABASE: &str = "journal.db";
+/// Its write-ahead log.
+pub(crate) const LOG: &str = "journal.db-wal";
 /// Locked while a process has the journal open for writing.
 pub(crate) const LOCK: &str = "journal.lock";
 

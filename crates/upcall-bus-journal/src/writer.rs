@@ -16,6 +16,7 @@ use crate::checkpointer::{Checkpointer, Step};
 use crate::database::{self, Checkpoint};
 use crate::error::Cause;
 use crate::index::Index;
+use crate::place::Place;
 use crate::queue::Work;
 use crate::reader::last_sequence;
 use crate::session::Session;
@@ -46,6 +47,7 @@ pub(crate) struct Writer {
     checkpointer: Option<Checkpointer>,
     sessions: HashMap<String, Arc<Session>>,
     index: Index,
+    place: Place,
     next_sequence: u64,
     faulty: bool,
     retention: retention::Schedule,
@@ -64,6 +66,7 @@ enum End {
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, lock: File, checkpointer: Checkpointer, index: Index, last: u64) -> Self {
         Self {
+            place: Place::of(&shared.options.folder),
             shared,
             lock: Some(lock),
             checkpointer: Some(checkpointer),
@@ -128,6 +131,9 @@ impl Writer {
             if work.closed {
                 return Ok(End::Closed);
             }
+            if idle && let Some(cause) = self.place.lost() {
+                self.set_fault(Some(cause));
+            }
             if self.faulty && last_probe.elapsed() >= PROBE_EVERY {
                 last_probe = Instant::now();
                 self.probe(&mut statements)?;
@@ -148,6 +154,9 @@ impl Writer {
 
     /// Finds out whether there is room again when no publisher comes to try.
     fn probe(&mut self, statements: &mut Statements<'_>) -> rusqlite::Result<()> {
+        if self.place.lost().is_some() {
+            return Ok(());
+        }
         let written = statements
             .transaction(Sync::Full, |statements| {
                 statements.db.execute("UPDATE state SET probe = zeroblob(?1)", [PROBE_BYTES])
@@ -208,7 +217,12 @@ impl Writer {
             checkpointer.wait();
             checkpointer.set(Step::Idle);
         }
+        // Another journal would begin its sequences anew, and consumers are read from this one.
+        if let Some(cause) = self.place.lost_database() {
+            return Err(OpenError::Lost { cause: Box::new(cause) });
+        }
         let db = database::open(folder)?;
+        self.place = Place::of(folder);
         if database::checkpoint(&db).map_err(failed)? == Checkpoint::Held {
             return Err(failed(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),

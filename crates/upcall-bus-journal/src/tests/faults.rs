@@ -66,6 +66,38 @@ async fn a_connection_in_an_uncertain_state_is_replaced() {
 }
 
 #[tokio::test]
+async fn files_that_are_taken_away_refuse_events_until_they_are_back() {
+    let (folder, elsewhere) = (folder(), folder());
+    let journal = open(folder.path());
+    publish_all(&journal, 0..5).await;
+    let mut subscription = subscribe(&journal, "c").await;
+    for name in ["journal.db", "journal.db-wal"] {
+        let [place, aside] = [folder.path(), elsewhere.path()].map(|folder| folder.join(name));
+        std::fs::rename(&place, &aside).unwrap();
+        let error = publish(&journal, message(7)).await.unwrap_err();
+        assert_eq!(error.kind, PublishErrorKind::Unavailable);
+        let cause = error.source.unwrap().to_string();
+        assert!(cause.contains("was removed, moved or replaced") && cause.contains(name), "{cause}");
+        // Another file in its place is not it.
+        std::fs::write(&place, "").unwrap();
+        assert!(publish(&journal, message(7)).await.is_err());
+        std::fs::rename(&aside, &place).unwrap();
+        assert!(journal.fault().is_some());
+        eventually("the journal whose files are back", || journal.fault().is_none()).await;
+    }
+    assert_eq!(publish(&journal, message(7)).await.unwrap(), Receipt::Stored);
+
+    // Noticed where nobody publishes, and what was there is still given to consumers.
+    std::fs::remove_file(folder.path().join("journal.db")).unwrap();
+    eventually("the journal that says what is wrong", || journal.fault().is_some()).await;
+    for delivery in take(&mut *subscription, 6).await {
+        delivery.ack().await.unwrap();
+    }
+    journal.close().await;
+    assert!(!folder.path().join("journal.db").exists(), "nobody began another journal");
+}
+
+#[tokio::test]
 async fn more_than_the_queue_takes_is_refused_at_once() {
     let folder = folder();
     let journal = Journal::open(Options { queue_max: 4, ..Options::new(folder.path()) }).unwrap();

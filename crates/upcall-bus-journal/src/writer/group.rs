@@ -77,6 +77,12 @@ impl Writer {
         // Who has given up is not stored: the sender was told, or is gone.
         publications.retain(|publication| !publication.done.is_closed() && publication.deadline > now);
         plans.retain_mut(Plan::admit);
+        if !publications.is_empty()
+            && let Some(cause) = self.place.lost()
+        {
+            self.set_fault(Some(cause.clone()));
+            self.refuse(std::mem::take(publications), Vec::new(), PublishErrorKind::Unavailable, &cause);
+        }
         if publications.is_empty() && plans.is_empty() {
             return Ok(());
         }
