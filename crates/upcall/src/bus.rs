@@ -36,6 +36,8 @@ pub(crate) struct Bus {
     consumed: Arc<dyn upcall_bus::Bus>,
     journal: Option<Journal>,
     nats: Option<NatsBus>,
+    /// Whether events go to NATS first, and to the journal what it does not take.
+    spills: bool,
     relay: Option<RunningRelay>,
 }
 
@@ -57,7 +59,7 @@ impl Bus {
         let Some(config) = config.nats else {
             let journal = journal.context("there is neither a journal nor NATS")?;
             let (publisher, consumed) = (Arc::new(journal.clone()), Arc::new(journal.clone()));
-            return Ok(Self { publisher, consumed, journal: Some(journal), nats: None, relay: None });
+            return Ok(Self { publisher, consumed, journal: Some(journal), nats: None, spills: false, relay: None });
         };
 
         let nats = NatsBus::connect(config.options.clone()).await.context("bus.nats can't be used")?;
@@ -77,7 +79,8 @@ impl Bus {
             }
             (None, _) => Arc::new(nats.clone()),
         };
-        Ok(Self { publisher, consumed: Arc::new(nats.clone()), journal, nats: Some(nats), relay })
+        let spills = config.ack == Ack::Broker && journal.is_some();
+        Ok(Self { publisher, consumed: Arc::new(nats.clone()), journal, nats: Some(nats), spills, relay })
     }
 
     /// Where events are published.
@@ -111,7 +114,10 @@ impl Bus {
     pub(crate) fn ready_checks(&self) -> Vec<ReadyCheck> {
         let mut checks = Vec::new();
         if let Some(journal) = self.journal.clone() {
+            let first = self.nats.clone().filter(|_| self.spills);
+            let is_spare = move || first.as_ref().is_some_and(|nats| nats.fault().is_none());
             let health = move || match (journal.fault(), journal.overdue()) {
+                (Some(fault), _) if is_spare() => Health::Remark(format!("{fault}; NATS takes events")),
                 (Some(fault), _) => Health::Unready(fault),
                 (None, Some(overdue)) => Health::Remark(overdue.to_string()),
                 (None, None) => Health::Fine,
