@@ -10,6 +10,7 @@ mod storage;
 use std::time::Duration;
 
 use rig::{Rig, Setup, WINDOW, expected};
+use upcall_bus_journal::Reader;
 use upcall_tests::nats;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -72,6 +73,28 @@ async fn a_relay_that_is_run_again_sends_nothing_twice_though_the_stream_has_for
     rig.relay().await;
     rig.wait("all is found", |status| status.backlog == 0 && status.relayed == 5_020).await;
     assert_eq!(rig.stream().await, expected(0..5_020));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_is_restored_from_a_backup_puts_nothing_into_the_stream_twice() {
+    if nats::is_missing("relaying a restored journal") {
+        return;
+    }
+    let mut rig = Rig::new(Setup::default()).await;
+    rig.store(0..1_000).await;
+    rig.relay().await;
+    rig.wait("some is relayed", |status| status.relayed > 100).await;
+    let backups = tempfile::tempdir().unwrap();
+    Reader::open(rig.folder()).unwrap().back_up(&backups.path().join("one")).unwrap();
+    rig.store(1_000..2_000).await;
+    rig.wait("all is relayed", |status| status.relayed == 2_000).await;
+    tokio::time::sleep(WINDOW * 2).await;
+    rig.restore(&backups.path().join("one")).await;
+    rig.relay().await;
+    // In the places of events that the backup did not have.
+    rig.store(2_000..2_100).await;
+    rig.wait("all is found or relayed", |status| status.backlog == 0 && status.relayed == 1_100).await;
+    rig.assert_each_once(0..2_100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

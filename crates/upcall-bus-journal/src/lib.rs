@@ -45,6 +45,7 @@
 mod aging;
 mod archive;
 mod backlog;
+mod backup;
 mod checkpointer;
 mod clock;
 mod database;
@@ -56,8 +57,8 @@ mod journal;
 mod lock;
 mod options;
 mod overdue;
-mod plan;
 mod place;
+mod plan;
 mod quarantine;
 mod queue;
 mod reader;
@@ -75,6 +76,7 @@ mod writer;
 
 pub use archive::JournalArchive;
 pub use backlog::{Backlog, RawEvent};
+pub use backup::{BackupError, Contents, restore};
 pub use error::{OpenError, ReadError};
 pub use journal::Journal;
 pub use options::{Options, QuarantineBounds, Retention};

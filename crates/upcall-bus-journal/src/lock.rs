@@ -13,7 +13,7 @@ use crate::schema::{DATABASE, LOCK, LOG};
 /// What the journal's folder holds. Events have personal data, so that strangers may not read any of it.
 const FILES: [&str; 4] = [DATABASE, LOG, "journal.db-shm", LOCK];
 /// The permissions of new files: their owner's only.
-const MODE: u32 = 0o600;
+pub(crate) const MODE: u32 = 0o600;
 /// The permissions that strangers have.
 const OTHERS: u32 = 0o007;
 
@@ -57,7 +57,7 @@ fn close_to_others(path: &Path) -> io::Result<()> {
 }
 
 /// A new folder is durable only when the one above it is.
-fn make(folder: &Path) -> io::Result<()> {
+pub(crate) fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

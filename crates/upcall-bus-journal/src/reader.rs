@@ -229,6 +229,10 @@ impl Reader {
             .sum()
     }
 
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.db
+    }
+
     pub(crate) fn into_connection(self) -> Connection {
         self.db
     }

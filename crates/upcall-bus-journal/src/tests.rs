@@ -2,6 +2,7 @@
 
 mod archive;
 mod backlog;
+mod backup;
 mod clock;
 mod faults;
 mod files;

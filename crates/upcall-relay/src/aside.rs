@@ -17,12 +17,13 @@ use crate::private;
 use crate::worker::blocking;
 
 /// The folder, in the relay's.
-const FOLDER: &str = "set-aside";
+pub(crate) const FOLDER: &str = "set-aside";
 /// How long the server may take over one of them.
 const OFFER_TIME: Duration = Duration::from_secs(5);
 /// How many are offered at a time; the others have their turn later.
 const OFFER_MAX: usize = 256;
-const EXTENSION: &str = "json";
+/// The files' ending.
+pub(crate) const EXTENSION: &str = "json";
 /// What may be set aside at once. More is no matter of single events: then the relay stops, and the journal keeps them.
 const EVENTS_MAX: u64 = 10_000;
 const BYTES_MAX: u64 = 1 << 30;

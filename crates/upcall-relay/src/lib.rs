@@ -33,6 +33,7 @@
 mod aside;
 mod breaker;
 mod checkpoint;
+mod copy;
 mod doubt;
 mod look;
 mod loss;
@@ -46,6 +47,7 @@ mod spill;
 mod status;
 mod worker;
 
+pub use copy::copy_set_aside;
 pub use options::{Options, SpillOptions};
 pub use relay::Relay;
 pub use spill::Spill;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, dead, dev, doctor, health, provision, quarantine, replay, serve, sign, tail};
+use crate::command::{check, dead, dev, doctor, health, journal, provision, quarantine, replay, serve, sign, tail};
 use crate::terminal::complain;
 
 /// Turns OSS upload callbacks into events that applications can trust.
@@ -39,6 +39,7 @@ enum Command {
     Dead(dead::Arguments),
     Replay(replay::Arguments),
     Quarantine(quarantine::Arguments),
+    Journal(journal::Arguments),
     Sign(sign::Arguments),
 }
 
@@ -55,6 +56,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Dead(arguments) => dead::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Quarantine(arguments) => quarantine::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

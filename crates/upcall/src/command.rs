@@ -5,6 +5,7 @@ pub(crate) mod dead;
 pub(crate) mod dev;
 pub(crate) mod doctor;
 pub(crate) mod health;
+pub(crate) mod journal;
 mod kept;
 mod moment;
 mod operated;

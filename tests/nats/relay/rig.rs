@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use upcall_bus::conformance::message;
 use upcall_bus::{ArchiveError, Deadline, Message, Publisher, Receipt};
-use upcall_bus_journal::{Journal, Options as JournalOptions};
+use upcall_bus_journal::{Journal, Options as JournalOptions, Reader};
 use upcall_bus_nats::{NatsBus, Options};
 use upcall_event::EventId;
 use upcall_relay::{Options as RelayOptions, Relay, RelayHandle, RelayStatus};
@@ -179,6 +179,22 @@ impl<S> Rig<S> {
         task.abort();
         let _ = within("the end of the relay", task).await;
         self.journal.close().await;
+        self.reopen().await;
+    }
+
+    /// As when the machine is lost with the relay at work, and another one begins with a backup of the journal.
+    pub(super) async fn restore(&mut self, backup: &Path) {
+        let Running { task, .. } = self.relay.take().unwrap();
+        task.abort();
+        let _ = within("the end of the relay", task).await;
+        self.journal.close().await;
+        self.folder = tempfile::tempdir().unwrap();
+        Reader::open(backup).unwrap().back_up(&self.folder.path().join("restored")).unwrap();
+        std::fs::rename(self.folder.path().join("restored/journal.db"), self.folder.path().join("journal.db")).unwrap();
+        self.reopen().await;
+    }
+
+    async fn reopen(&mut self) {
         let open = async {
             loop {
                 if let Ok(journal) = Journal::open(JournalOptions::new(self.folder.path())) {
