@@ -79,7 +79,7 @@ fn a_configuration_arrives_as_it_was_given() {
 
 #[test]
 fn the_values_in_the_documentation_are_taken() {
-    let page = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
+    let page = std::fs::read_to_string(workspace().join("docs/operations/kubernetes.md")).unwrap();
     let blocks: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     assert!(!blocks.is_empty());
     for block in blocks {

@@ -10,3 +10,4 @@ mod observability;
 mod privileges;
 mod references;
 mod rendered;
+mod walks;

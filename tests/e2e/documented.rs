@@ -5,6 +5,7 @@ use std::process::Command;
 
 use toml::{Table, Value};
 use upcall_tests::executable::{self, workspace};
+use upcall_tests::signer::Signer;
 
 /// What a block without a route or without NATS is added to.
 const ROUTE: &str = "[[route]]\nname = \"avatars\"\npath = \"/oss/avatars\"\n";
@@ -37,7 +38,8 @@ fn the_page_about_consumers_shows_every_sink() {
 
 /// The pages that people read; the references are generated.
 fn pages() -> Vec<PathBuf> {
-    let docs = std::fs::read_dir(workspace().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = ["docs", "docs/operations"].map(|folder| std::fs::read_dir(workspace().join(folder)).unwrap());
+    let docs = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
     let pages = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     pages.chain([workspace().join("README.md")]).collect()
 }
@@ -99,7 +101,13 @@ fn provide(value: &Value, key: &str, folder: &Path, command: &mut Command) {
                 }
             }
         }
-        Value::Table(table) => table.iter().for_each(|(key, value)| provide(value, key, folder, command)),
+        Value::Table(table) => {
+            // A trusted key.
+            if let (Some(Value::String(file)), true) = (table.get("file"), table.contains_key("url")) {
+                std::fs::write(folder.join(file), Signer::new().public_key_pem()).unwrap();
+            }
+            table.iter().for_each(|(key, value)| provide(value, key, folder, command));
+        }
         Value::Array(values) => values.iter().for_each(|value| provide(value, key, folder, command)),
         _ => {}
     }

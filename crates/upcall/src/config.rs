@@ -164,7 +164,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     let log = log::read(root.section("log", "What is logged, and how it looks."));
     let function = root.optional_section(
         "function_compute",
-        "Makes the process an instance on Function Compute: see [Function Compute](../operations.md#on-function-compute).",
+        "Makes the process an instance on Function Compute: see [Function Compute](../operations/function-compute.md).",
     );
     let function = function.map(function::read);
     if let Some(function) = &function {
@@ -173,7 +173,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
         }
         gateway.listen = function.listen;
     }
-    let reload = reload::read(root.section("reload", "How a changed configuration is taken up while Upcall runs; SIGHUP always has it read again. See [operations](../operations.md#changing-the-configuration)."));
+    let reload = reload::read(root.section("reload", "How a changed configuration is taken up while Upcall runs; SIGHUP always has it read again. See [operations](../operations/running.md#changing-the-configuration)."));
     let telemetry = telemetry::read(
         root.section("telemetry", "Who gets to know what Upcall does, beside the admin port and the log."),
     );

@@ -86,7 +86,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Telemetry> {
     let otlp = section.optional_section(
         "otlp",
         "A collector that gets traces, metrics and logs over OTLP: see \
-         [traces, metrics and logs](../operations.md#traces-metrics-and-logs). Without it nothing is exported.",
+         [traces, metrics and logs](../operations/telemetry.md). Without it nothing is exported.",
     )?;
     read_otlp(otlp)
 }
