@@ -31,6 +31,7 @@ pub(crate) struct Exports {
     pub(crate) sides: [Arc<Side>; Kind::ALL.len()],
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) metrics: watch::Receiver<Option<Metrics>>,
+    pub(crate) transport: watch::Receiver<Transport>,
 }
 
 /// The ends of the queues.
@@ -44,15 +45,11 @@ impl Exports {
     /// Starts the thread. Whoever holds what it gives back is told when it ends.
     pub(crate) fn start(self, outs: Outs) -> Result<mpsc::Receiver<()>, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-        let transport = {
-            let _within = runtime.enter();
-            Transport::new(&self.options)?
-        };
         let (end, ended) = mpsc::channel();
         let work = move || {
             // What is logged about exporting must not be exported: it would never end.
             let _unseen = Context::enter_telemetry_suppressed_scope();
-            runtime.block_on(self.run(&transport, outs));
+            runtime.block_on(self.run(outs));
             runtime.shutdown_background();
             // Nobody may wait for it.
             let _ = end.send(());
@@ -61,11 +58,11 @@ impl Exports {
         Ok(ended)
     }
 
-    async fn run(self, transport: &Transport, outs: Outs) {
+    async fn run(self, outs: Outs) {
         let health = Arc::new(Health::new(&self.options.endpoint));
         let resource = ResourceAttributesWithSchema::from(&self.resource);
         let courier = |kind: Kind| Courier {
-            transport: transport.clone(),
+            transport: self.transport.clone(),
             kind,
             side: Arc::clone(&self.sides[kind as usize]),
             health: Arc::clone(&health),

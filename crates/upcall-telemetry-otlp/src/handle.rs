@@ -7,10 +7,13 @@ use std::time::Duration;
 use opentelemetry::InstrumentationScope;
 use opentelemetry_sdk::logs::SdkLogRecord;
 use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::watch;
 use upcall_telemetry::metrics::{Metrics, TelemetryFamily, TelemetryLabels};
 
+use crate::options::Options;
 use crate::queue::{Queue, Side};
-use crate::transport::Kind;
+use crate::telemetry::StartError;
+use crate::transport::{Kind, Transport};
 
 /// A way to telemetry from elsewhere. A clone is the same.
 #[derive(Debug, Clone)]
@@ -20,7 +23,12 @@ pub struct Handle {
     /// Who wants metrics to be sent now.
     pub(crate) metrics: Queue<()>,
     pub(crate) sides: [Arc<Side>; Kind::ALL.len()],
+    pub(crate) transport: watch::Sender<Transport>,
 }
+
+/// Another way to the same collector.
+#[derive(Debug)]
+pub struct Renewal(Transport);
 
 /// What is sent before somebody goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +41,22 @@ pub struct Flush {
     pub insists: bool,
 }
 
+impl Renewal {
+    /// With the headers and authorities of these options; everything else is to be as it was.
+    ///
+    /// # Errors
+    /// If TLS can't be set up.
+    pub fn new(options: &Options) -> Result<Self, StartError> {
+        Transport::new(options).map(Self)
+    }
+}
+
 impl Handle {
+    /// Has the next request go another way. One that is under way is finished as it was begun.
+    pub fn renew(&self, Renewal(transport): Renewal) {
+        self.transport.send_replace(transport);
+    }
+
     /// Waits until the spans and lines that there are now have been sent, and metrics, too. It does not wait for longer
     /// than it may, nor for a collector that does not take them; and after that, for some time, it does not wait at all.
     pub async fn flush(&self, flush: Flush) {

@@ -21,6 +21,6 @@ mod telemetry;
 mod text;
 mod transport;
 
-pub use handle::{Flush, Handle};
+pub use handle::{Flush, Handle, Renewal};
 pub use options::{Endpoint, InvalidEndpoint, Options, Protocol, Signals};
 pub use telemetry::{StartError, Telemetry};

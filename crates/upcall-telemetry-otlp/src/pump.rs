@@ -25,7 +25,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(15);
 /// Sends, and sends again what was not taken.
 #[derive(Clone)]
 pub(crate) struct Courier {
-    pub(crate) transport: Transport,
+    pub(crate) transport: watch::Receiver<Transport>,
     pub(crate) kind: Kind,
     pub(crate) side: Arc<Side>,
     pub(crate) health: Arc<Health>,
@@ -84,7 +84,8 @@ impl Courier {
         loop {
             wanted.mark_unchanged();
             let is_last = *self.stop.borrow();
-            let failure = match self.transport.send(self.kind, body.clone()).await {
+            let transport = self.transport.borrow().clone();
+            let failure = match transport.send(self.kind, body.clone()).await {
                 Ok(answer) => {
                     let refused = body::refused(&answer);
                     let dropped = refused.as_ref().map_or(0, |(dropped, _)| *dropped).min(number);

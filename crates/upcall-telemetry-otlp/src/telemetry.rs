@@ -23,7 +23,7 @@ use crate::options::Options;
 use crate::processor::{Lines, Spans};
 use crate::queue::{Queue, Side};
 use crate::recorder::OtelRecorder;
-use crate::transport::Kind;
+use crate::transport::{Kind, Transport};
 
 /// How many spans may wait for the collector: some seconds of them, in some MiB of memory.
 const SPANS_MAX: usize = 8192;
@@ -83,9 +83,12 @@ impl Telemetry {
         if signals.traces {
             trace::record_with(OtelRecorder::new(options.sample));
         }
-        let exports = Exports { options, resource, sides: sides.clone(), stopped, metrics: metrics_in };
+        let (transport, transport_in) = watch::channel(Transport::new(&options)?);
+        let sides_in = sides.clone();
+        let exports =
+            Exports { options, resource, sides: sides_in, stopped, metrics: metrics_in, transport: transport_in };
         let ended = exports.start(Outs { spans: spans_out, lines: lines_out, metrics: metrics_out })?;
-        let handle = Handle { spans, lines, metrics: wanted, sides };
+        let handle = Handle { spans, lines, metrics: wanted, sides, transport };
         Ok((Self { handle, stop, metrics, ended, _lines: logger }, layers))
     }
 

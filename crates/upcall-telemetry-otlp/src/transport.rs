@@ -1,6 +1,7 @@
 //! One request to the collector, over gRPC or HTTP.
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    /// Makes it ready; nothing is connected to yet. Within a runtime.
+    /// Makes it ready; nothing is connected to yet.
     pub(crate) fn new(options: &Options) -> Result<Self, StartError> {
         let timeout = options.timeout;
         match options.protocol {
@@ -121,6 +122,13 @@ impl Transport {
             return Err(Failure::passing(format!("no answer within {limit:?}")));
         };
         sent
+    }
+}
+
+impl fmt::Debug for Transport {
+    /// Without the headers, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
     }
 }
 
