@@ -1,5 +1,7 @@
 //! Another configuration, taken up while the process runs.
 
+mod certificates;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

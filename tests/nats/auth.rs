@@ -9,7 +9,7 @@ use nkeys::KeyPair;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use upcall_bus_nats::{Auth, ConnectError, NatsBus, Options, Tls};
+use upcall_bus_nats::{Auth, ConnectError, Identity, InvalidIdentity, NatsBus, Options, Tls};
 use upcall_tests::authority::Authority;
 use upcall_tests::executable::PATIENCE;
 use upcall_tests::nats::{self, NatsOptions, NatsServer};
@@ -176,6 +176,12 @@ impl Certified {
         self.0.file(name)
     }
 
+    /// Believes those that it certifies.
+    fn trusting(&self) -> Tls {
+        let authorities = upcall_egress::authorities(&std::fs::read(self.file("ca.pem")).unwrap()).unwrap();
+        Tls { authorities, ..Tls::default() }
+    }
+
     /// A server that encrypts; with `verify` it asks for a certificate of the client's.
     fn server(&self, verify: bool) -> NatsServer {
         let file = |name| self.file(name).display().to_string();
@@ -195,19 +201,25 @@ async fn an_encrypted_server_is_believed_by_its_authority() {
     }
     let authority = Certified::by("ours");
     let server = authority.server(false);
-    let ca = Some(authority.file("ca.pem"));
-    let trusting = Tls { required: true, ca: ca.clone(), identity: None };
+    let trusting = Tls { required: true, ..authority.trusting() };
     gets_in(Options { tls: trusting.clone(), ..Options::new(server.url()) }).await;
-    gets_in(Options { tls: Tls { ca, ..Tls::default() }, ..Options::new(server.url().replace("nats://", "tls://")) })
+    let url = server.url().replace("nats://", "tls://");
+    gets_in(Options { tls: authority.trusting(), ..Options::new(url) }).await;
+    let another = Certified::by("another").trusting();
+    is_kept_out(Options { tls: another.clone(), ..Options::new(server.url()) }, "of an authority that is not trusted")
         .await;
-    let another = Certified::by("another");
-    let other = Tls { ca: Some(another.file("ca.pem")), ..trusting };
-    is_kept_out(Options { tls: other, ..Options::new(server.url()) }, "of an authority that is not trusted").await;
-    let none = Tls { ca: Some(another.file("none.pem")), ..Tls::default() };
-    let Err(error) = NatsBus::connect(Options { tls: none, ..Options::new(server.url()) }).await else {
-        panic!("there is no such file");
-    };
-    assert!(matches!(&error, ConnectError::File { path, .. } if path.ends_with("none.pem")), "{error}");
+
+    // Whoever is kept out gets in with what is exchanged meanwhile, and the other way round once there is no connection.
+    let bus = NatsBus::connect(Options { tls: another.clone(), ..Options::new(server.url()) }).await.unwrap();
+    assert!(bus.connected_within(Duration::from_millis(100)).await.is_err());
+    bus.renew_certificates(&trusting);
+    bus.connected_within(PATIENCE).await.unwrap();
+    bus.renew_certificates(&another);
+    assert!(bus.is_connected(), "the connection that there is stays");
+    bus.client().force_reconnect().await.unwrap();
+    let mut link = bus.link();
+    let told = |fault: &Option<String>| fault.as_ref().is_some_and(|fault| fault.contains("not trusted"));
+    timeout(PATIENCE, link.wait_for(|link| !link.connected && told(&link.fault))).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,15 +229,26 @@ async fn a_server_that_asks_for_our_certificate_gets_it() {
     }
     let authority = Certified::by("ours");
     let server = authority.server(true);
-    let tls = Tls {
-        required: true,
-        ca: Some(authority.file("ca.pem")),
-        identity: Some((authority.file("client.pem"), authority.file("client-key.pem"))),
-    };
+    let [certificate, key] = ["client.pem", "client-key.pem"].map(|name| std::fs::read(authority.file(name)).unwrap());
+    let identity = Identity::parse(&certificate, &key).unwrap();
+    let tls = Tls { required: true, identity: Some(identity), ..authority.trusting() };
     gets_in(Options { tls: tls.clone(), ..Options::new(server.url()) }).await;
     let without = Tls { identity: None, ..tls };
     let words = "the server asks for a certificate of ours";
     is_kept_out(Options { tls: without, ..Options::new(server.url()) }, words).await;
+}
+
+#[test]
+fn a_certificate_and_a_key_belong_together() {
+    let [ours, another] = ["ours", "another"].map(Certified::by);
+    let read = |certified: &Certified, name: &str| std::fs::read(certified.file(name)).unwrap();
+    let parse = |certificate: &[u8], key: &[u8]| Identity::parse(certificate, key).err();
+    let (certificate, key) = (read(&ours, "client.pem"), read(&ours, "client-key.pem"));
+    assert_eq!(parse(&certificate, &key), None);
+    assert_eq!(parse(&certificate, &read(&another, "client-key.pem")), Some(InvalidIdentity::Mismatch));
+    assert_eq!(parse(&key, &key), Some(InvalidIdentity::Certificate));
+    assert_eq!(parse(&certificate[..certificate.len() / 2], &key), Some(InvalidIdentity::Certificate));
+    assert_eq!(parse(&certificate, &certificate), Some(InvalidIdentity::Key));
 }
 
 #[tokio::test(flavor = "multi_thread")]

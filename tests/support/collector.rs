@@ -22,9 +22,6 @@ use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 /// The collector, on a port of its own until it is dropped.
@@ -75,15 +72,9 @@ impl Collector {
         Self::serve(behaviour, None)
     }
 
-    /// Starts one that works, over TLS, with this certificate and its key in PEM.
-    pub fn start_tls(certificate: &str, key: &str) -> Self {
-        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("it is PEM");
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("it is PEM");
-        let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into());
-        let config = config.with_safe_default_protocol_versions().expect("there are versions").with_no_client_auth();
-        let mut config = config.with_single_cert(vec![certificate], key).expect("they belong together");
-        config.alpn_protocols = ["h2", "http/1.1"].map(|protocol| protocol.as_bytes().to_vec()).to_vec();
-        Self::serve(Behaviour::Works, Some(TlsAcceptor::from(Arc::new(config))))
+    /// Starts one that works, over TLS.
+    pub fn start_tls(tls: TlsAcceptor) -> Self {
+        Self::serve(Behaviour::Works, Some(tls))
     }
 
     fn serve(behaviour: Behaviour, tls: Option<TlsAcceptor>) -> Self {

@@ -1,11 +1,12 @@
 //! A collector that is spoken to over TLS.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use rcgen::CertificateParams;
 use upcall_tests::authority::Authority;
 use upcall_tests::collector::Collector;
+use upcall_tests::conservation::sum;
 use upcall_tests::executable::{self, Running};
 use upcall_tests::http::{exchange, get, wait_until};
 use upcall_tests::signer::Signer;
@@ -14,14 +15,15 @@ const PROTOCOLS: [&str; 2] = ["grpc", "http"];
 
 /// A collector with a certificate for a name.
 fn collector(authority: &Authority, name: &str) -> Collector {
-    let params = CertificateParams::new([name.to_owned()]).unwrap();
-    let (certificate, key) = authority.certify(&params);
-    Collector::start_tls(&certificate, &key)
+    Collector::start_tls(authority.acceptor(name))
 }
 
 /// A process with a collector, and an upload to it.
 struct Uploaded {
     process: Running,
+    signer: Signer,
+    callbacks: SocketAddr,
+    admin: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -38,9 +40,19 @@ impl Uploaded {
             Some([address("callbacks=")?, address("admin=")?])
         });
         wait_until("the gateway is ready", || get(admin, "/ready").unwrap().status == 200);
-        let request = signer.upload("/oss/test", "examplebucket", "a.png", "5CF3E7821AB22D0FDB86704D");
-        assert_eq!(exchange(callbacks, &request).unwrap().status, 200);
-        Self { process, _folder: folder }
+        let uploaded = Self { process, signer, callbacks, admin, _folder: folder };
+        uploaded.upload("a.png");
+        uploaded
+    }
+
+    fn upload(&self, object: &str) {
+        let request = self.signer.upload("/oss/test", "examplebucket", object, &format!("5CF3E782-{object}"));
+        assert_eq!(exchange(self.callbacks, &request).unwrap().status, 200);
+    }
+
+    /// How many other configurations have ended so.
+    fn reloads(&self, outcome: &str) -> f64 {
+        sum(&get(self.admin, "/metrics").unwrap().text(), "upcall_config_reloads_total", &[("outcome", outcome)])
     }
 }
 
@@ -136,4 +148,38 @@ fn an_authority_that_is_none_is_a_mistake_in_the_configuration() {
         !output.status.success() && said.contains("telemetry.otlp.ca: names ") && said.contains("in PEM"),
         "{said}"
     );
+}
+
+#[test]
+fn the_authority_of_a_collector_and_the_key_for_it_are_exchanged_while_the_process_runs() {
+    let [theirs, another] = ["The authority of the collector", "Another one"].map(Authority::new);
+    for protocol in PROTOCOLS {
+        let collector = collector(&theirs, "127.0.0.1");
+        let folder = tempfile::tempdir().unwrap();
+        let [ca, key] = ["ca.pem", "key"].map(|name| folder.path().join(name));
+        std::fs::copy(another.file("ca.pem"), &ca).unwrap();
+        std::fs::write(&key, "first").unwrap();
+        let uploaded = Uploaded::start(
+            &format!(
+                "{}sample = 1\nheaders = {{ x-key = {{ file = {:?} }} }}\n{}",
+                collector.configuration(protocol),
+                key.display().to_string(),
+                self::ca(&ca)
+            ),
+            &[],
+        );
+        std::fs::write(&key, "second").unwrap();
+        std::fs::copy(theirs.file("ca.pem"), &ca).unwrap();
+        wait_for_everything(&collector);
+        assert!(uploaded.reloads("applied") >= 1.0);
+        assert!(collector.kept().keys.iter().all(|key| key == "second"), "{protocol}: {:?}", collector.kept().keys);
+
+        // One that is none is refused, and the one before stays.
+        std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+        wait_until("it is refused", || uploaded.reloads("invalid") >= 1.0);
+        uploaded.upload("b.png");
+        wait_until("the second trace is with the collector", || {
+            collector.kept().spans.iter().filter(|span| span.item.name == "POST /oss/test").count() == 2
+        });
+    }
 }

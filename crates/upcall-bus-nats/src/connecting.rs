@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use upcall_bus::Source;
 
 use crate::connection::{ACKS_PENDING_MAX, Link, REQUEST_TIME};
+use crate::tls::Certificates;
 use crate::{Auth, Options};
 
 /// How long a server may take to accept a connection before the next one is tried.
@@ -40,7 +41,7 @@ pub enum ConnectError {
         #[source]
         source: std::io::Error,
     },
-    /// Something else about the options, such as a seed that is none or a certificate that can't be read.
+    /// Something else about the options, such as a seed that is none.
     #[error("the options of the connection can't be used")]
     Options(#[source] Source),
 }
@@ -101,6 +102,7 @@ pub(crate) async fn connect_options(
     options: &Options,
     urls: &[ServerAddr],
     renewed: &Renewed,
+    certificates: &Certificates,
 ) -> Result<ConnectOptions, ConnectError> {
     let connect = match &options.auth {
         Auth::None => by_url(urls),
@@ -113,12 +115,8 @@ pub(crate) async fn connect_options(
             ConnectOptions::new().credentials_file(file).await.map_err(|source| unusable(file, source))?
         }
     };
-    let identity = options.tls.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
-    for file in options.tls.ca.iter().chain(identity) {
-        // They are read at each connection; a name that is wrong should show now.
-        tokio::fs::File::open(file).await.map_err(|source| unusable(file, source))?;
-    }
-    let mut connect = connect
+    let tls = certificates.config().map_err(|error| ConnectError::Options(error.into()))?;
+    Ok(connect
         .name("upcall")
         .retry_on_initial_connect()
         .connection_timeout(CONNECT_TIME)
@@ -130,14 +128,8 @@ pub(crate) async fn connect_options(
             let exponent = u32::try_from(attempts.min(8)).unwrap_or(8);
             (Duration::from_millis(20) * 2_u32.pow(exponent)).min(RECONNECT_WAIT_MAX)
         })
-        .require_tls(options.tls.required);
-    if let Some(ca) = &options.tls.ca {
-        connect = connect.add_root_certificates(ca.clone());
-    }
-    if let Some((certificate, key)) = &options.tls.identity {
-        connect = connect.add_client_certificate(certificate.clone(), key.clone());
-    }
-    Ok(connect)
+        .tls_client_config(tls)
+        .require_tls(options.tls.required))
 }
 
 /// As the first URL says that has somebody in it, `nats://USER:PASSWORD@HOST` or `nats://TOKEN@HOST`.

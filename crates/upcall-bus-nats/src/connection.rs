@@ -17,6 +17,7 @@ use crate::connecting::{ConnectError, Login, Renewed, addresses, connect_options
 use crate::floor::Floors;
 use crate::keeper::Looked;
 use crate::names::Names;
+use crate::tls::{Certificates, Tls};
 use crate::{Auth, Options};
 
 /// How long the server may take over what is not a publication.
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     /// The consumers that are looked after.
     pub(crate) kept: Mutex<Vec<ConsumerSpec>>,
     login: Renewed,
+    certificates: Certificates,
     pub(crate) looked: watch::Sender<Looked>,
 }
 
@@ -78,8 +80,8 @@ impl NatsBus {
         let urls = addresses(&options)?;
         let (sender, link) = watch::channel(Link::default());
         let (seen, login, addresses) = (sender.clone(), Login::of(&options, &urls), listed(&urls));
-        let renewed = Renewed::new(options.auth.clone());
-        let client = connect_options(&options, &urls, &renewed)
+        let (renewed, certificates) = (Renewed::new(options.auth.clone()), Certificates::new(&options.tls));
+        let client = connect_options(&options, &urls, &renewed, &certificates)
             .await?
             .event_callback(move |event| {
                 note(&sender, &event);
@@ -114,6 +116,7 @@ impl NatsBus {
             given_up: AtomicU64::new(0),
             kept: Mutex::default(),
             login: renewed,
+            certificates,
             looked,
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -175,6 +178,11 @@ impl NatsBus {
     #[must_use]
     pub fn renew_login(&self, auth: &Auth) -> bool {
         self.shared.login.renew(auth)
+    }
+
+    /// The certificates that the next connection is made with; the one that there is stays.
+    pub fn renew_certificates(&self, tls: &Tls) {
+        self.shared.certificates.renew(tls);
     }
 
     /// The names of streams and bucket.

@@ -35,11 +35,13 @@ mod settle;
 mod stored;
 mod subscription;
 mod thaw;
+mod tls;
 
 pub use connecting::ConnectError;
 pub use connection::{Link, NatsBus};
 pub use difference::{DUPLICATE_WINDOW_MIN, Difference, Severity, covers};
-pub use options::{Auth, Options, StreamOptions, Tls};
+pub use options::{Auth, Options, StreamOptions};
 pub use outbox::{Ack, IdScan, Outbox, Outgoing, StreamState};
 pub use progress::Progress;
 pub use service::NatsService;
+pub use tls::{Identity, InvalidIdentity, Tls};

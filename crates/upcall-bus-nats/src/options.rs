@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::Tls;
+
 /// How the bus is reached and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -51,17 +53,6 @@ pub enum Auth {
     Nkey(String),
     /// A `.creds` file: a JWT and the seed of its nkey.
     Credentials(PathBuf),
-}
-
-/// How the connection is encrypted. A `tls://` URL alone encrypts, too.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tls {
-    /// Whether a server that does not encrypt is refused.
-    pub required: bool,
-    /// A PEM file of the authorities that the server's certificate may come from, beside the machine's.
-    pub ca: Option<PathBuf>,
-    /// PEM files of our certificate and its key, where the server asks for one.
-    pub identity: Option<(PathBuf, PathBuf)>,
 }
 
 /// How the streams are made.

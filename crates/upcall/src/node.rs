@@ -31,6 +31,7 @@ pub(crate) struct Node {
     consumers: Vec<Prepared>,
     fleet: Arc<Fleet>,
     gateway: Gateway,
+    telemetry: Option<Handle>,
 }
 
 /// What a node is built for, beside its configuration.
@@ -42,7 +43,7 @@ pub(crate) struct Purpose {
     pub(crate) log: Option<log::Control>,
     /// What is in force, where the configuration may change.
     pub(crate) in_force: Option<InForce>,
-    /// What an instance on Function Compute flushes.
+    /// What an instance on Function Compute flushes, and another configuration renews.
     pub(crate) telemetry: Option<Handle>,
 }
 
@@ -72,14 +73,15 @@ impl Node {
         options.shutdown = config.gateway.shutdown;
         options.observer = purpose.observer;
         let telemetry = purpose.telemetry;
-        options.function = config.function.map(|function| function::options(&function, bus.nats().cloned(), telemetry));
+        options.function =
+            config.function.map(|function| function::options(&function, bus.nats().cloned(), telemetry.clone()));
         options.log = purpose.log;
         options.configuration = purpose.in_force.map(InForce::page);
         options.quarantine = bus.quarantine();
         options.ready_checks.extend(bus.ready_checks());
         options.ready_checks.push(ready::of_consumers(members, listen.is_none()));
         let gateway = Gateway::bind(options).await.context("the gateway can't start")?;
-        Ok(Self { bus, parts, keys, consumers, fleet: Arc::new(fleet), gateway })
+        Ok(Self { bus, parts, keys, consumers, fleet: Arc::new(fleet), gateway, telemetry })
     }
 
     /// The gateway, for its addresses.
@@ -99,6 +101,7 @@ impl Node {
             fleet: Arc::clone(&self.fleet),
             in_force,
             log,
+            telemetry: self.telemetry.clone(),
         }
     }
 

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 use upcall_gateway::{CheckedSite, SiteHandle};
 use upcall_telemetry::error_chain;
 use upcall_telemetry::log;
+use upcall_telemetry_otlp::{Handle, Renewal};
 use upcall_verifier::Keys;
 
 use crate::config::{self, Changes, Config};
@@ -24,6 +25,8 @@ pub(crate) use in_force::InForce;
 use in_force::Refusal;
 use watcher::Watcher;
 
+/// Where the files are named that a collector is spoken to with.
+const OF_COLLECTOR: &str = "telemetry.otlp.";
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -37,6 +40,7 @@ pub(crate) struct Reloader {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) in_force: InForce,
     pub(crate) log: log::Control,
+    pub(crate) telemetry: Option<Handle>,
 }
 
 /// A configuration whose parts are built, so that nothing can fail any more.
@@ -47,7 +51,8 @@ struct Built {
     consumers: Vec<Prepared>,
     changed: BTreeSet<String>,
     filter: String,
-    auth: Option<upcall_bus_nats::Auth>,
+    nats: Option<(upcall_bus_nats::Auth, upcall_bus_nats::Tls)>,
+    telemetry: Option<Renewal>,
     summary: String,
 }
 
@@ -153,7 +158,10 @@ impl Reloader {
     fn build(&self, config: Config, changes: &Changes) -> Result<Built, Refusal> {
         let failed = |error: anyhow::Error| Refusal::new("failed", vec![error_chain(error.as_ref())]);
         let (before, summary) = (Before::of(&config), config.summary());
-        let Config { gateway, keys, bus, routes, consumers, log, .. } = config;
+        let Config { gateway, keys, bus, routes, consumers, log, telemetry, .. } = config;
+        let is_renewed = changes.contents.iter().any(|key| key.starts_with(OF_COLLECTOR));
+        let renewal = telemetry.filter(|_| is_renewed).map(|telemetry| Renewal::new(&telemetry.options)).transpose();
+        let renewal = renewal.map_err(|error| failed(error.into()))?;
         let keys = self.parts.keys(keys, !routes.is_empty(), Some(&self.keys)).map_err(failed)?;
         let is_changed = |consumer: &config::Consumer| changes.consumers.contains(consumer.options.spec.name.as_str());
         let consumers = self.parts.consumers(consumers.into_iter().filter(is_changed).collect()).map_err(failed)?;
@@ -170,7 +178,8 @@ impl Reloader {
             consumers,
             changed: changes.consumers.clone(),
             filter: log.filter,
-            auth: bus.nats.map(|nats| nats.options.auth),
+            nats: bus.nats.map(|nats| (nats.options.auth, nats.options.tls)),
+            telemetry: renewal,
             summary,
         })
     }
@@ -178,12 +187,16 @@ impl Reloader {
     /// Uses what was built. Callbacks under way are finished with what they began with, and consumers that end finish
     /// their batches.
     async fn apply(&mut self, built: Built) {
-        let Built { before, keys, site, consumers, changed, filter, auth, summary } = built;
+        let Built { before, keys, site, consumers, changed, filter, nats, telemetry, summary } = built;
         self.site.exchange(site);
         self.keys = keys;
-        if let (Some(nats), Some(auth)) = (&self.parts.nats, auth) {
+        if let (Some(bus), Some((auth, tls))) = (&self.parts.nats, nats) {
             // Whether it can be renewed was asked before.
-            let _ = nats.renew_login(&auth);
+            let _ = bus.renew_login(&auth);
+            bus.renew_certificates(&tls);
+        }
+        if let (Some(handle), Some(renewal)) = (&self.telemetry, telemetry) {
+            handle.renew(renewal);
         }
         if let Err(invalid) = self.log.configure(&filter) {
             // It was checked with the configuration.
@@ -215,8 +228,7 @@ fn is_live(key: &str) -> bool {
 
 /// The same for a key whose file has other content.
 fn is_live_content(key: &str) -> bool {
-    // The client reads them at each connection.
-    is_live(key) || key.starts_with("bus.nats.tls.")
+    is_live(key) || ["bus.nats.tls.", OF_COLLECTOR].iter().any(|live| key.starts_with(live))
 }
 
 #[cfg(test)]
@@ -241,6 +253,7 @@ mod tests {
             assert!(is_live(key), "{key}");
         }
         assert!(is_live_content("bus.nats.tls.key") && is_live_content("keys.trusted[0].file"));
+        assert!(is_live_content("telemetry.otlp.ca") && !is_live("telemetry.otlp.ca"));
         assert!(!is_live_content("bus.nats.credentials") && !is_live_content("bus.nats.nkey.file"));
     }
 }

@@ -7,6 +7,7 @@ use toml::Value;
 use upcall_bus_nats::{Auth, DUPLICATE_WINDOW_MIN, Options, StreamOptions, Tls, covers};
 use upcall_event::SubjectTemplate;
 
+use super::certificates;
 use super::reader::Section;
 use super::secret;
 use super::setting::{Bytes, Count, Setting, word};
@@ -182,20 +183,16 @@ fn read_tls(mut section: Section<'_>) -> Tls {
     let certificate: Option<PathBuf> =
         section.optional("certificate", "Our own certificate in PEM, where the server asks for one; with `key`.");
     let key: Option<PathBuf> = section.optional("key", "The certificate's private key in PEM.");
+    let authorities = ca.and_then(|file| certificates::authorities(&section, "ca", &file)).unwrap_or_default();
     let identity = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((section.resolve(&certificate), section.resolve(&key))),
+        (Some(certificate), Some(key)) => certificates::identity(&section, &certificate, &key),
         (None, None) => None,
         _ => {
             section.mistake_here("takes `certificate` and `key` together");
             None
         }
     };
-    let ca = ca.map(|ca| section.resolve(&ca));
-    let identity_files = identity.iter().flat_map(|(certificate, key)| [("certificate", certificate), ("key", key)]);
-    for (key, file) in ca.iter().map(|ca| ("ca", ca)).chain(identity_files) {
-        section.names_file(key, file);
-    }
-    Tls { required, ca, identity }
+    Tls { required, authorities, identity }
 }
 
 fn read_streams(mut section: Section<'_>) -> StreamOptions {

@@ -4,12 +4,14 @@
 mod tests;
 
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use toml::Value;
 use upcall_sink_sql::{Effect, Options, TableName, UserStatement};
 
+use crate::config::certificates::{self, PemKind};
 use crate::config::consumer::parse;
 use crate::config::reader::{Section, kind_of};
 use crate::config::secret;
@@ -81,7 +83,26 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
 }
 
 /// What a database's URL names certificates and keys by.
-const CERTIFICATE_KEYS: [&str; 6] = ["sslrootcert", "sslcert", "sslkey", "ssl-ca", "ssl-cert", "ssl-key"];
+const CERTIFICATE_KEYS: [(&str, PemKind); 6] = [
+    ("sslrootcert", PemKind::Authorities),
+    ("sslcert", PemKind::Certificate),
+    ("sslkey", PemKind::Key),
+    ("ssl-ca", PemKind::Authorities),
+    ("ssl-cert", PemKind::Certificate),
+    ("ssl-key", PemKind::Key),
+];
+
+/// The files that a database's URL names, each with what is to be in it. What is written out there is no file.
+fn certificate_files(url: &str) -> Vec<(PemKind, PathBuf)> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let file = |pair: &str| {
+        let (key, value) = pair.split_once('=')?;
+        let (_, kind) = CERTIFICATE_KEYS.iter().find(|(known, _)| *known == key)?;
+        let file = percent_decode_str(value).decode_utf8_lossy().into_owned();
+        (!file.starts_with("-----BEGIN")).then(|| (*kind, file.into()))
+    };
+    query.split('&').filter_map(file).collect()
+}
 
 fn read_url(section: &Section<'_>, url: &str) -> Option<String> {
     match url.split_once("://") {
@@ -90,13 +111,7 @@ fn read_url(section: &Section<'_>, url: &str) -> Option<String> {
             // The message of what is wrong with an address is left out: it might show a part of it.
             let is_valid = upcall_sink_sql::is_valid_url(url);
             // Read at each connection; a pool that is open goes on with what it has read.
-            for (key, file) in
-                url.split_once('?').map_or("", |(_, query)| query).split('&').filter_map(|pair| pair.split_once('='))
-            {
-                if CERTIFICATE_KEYS.contains(&key) {
-                    section.names_file("url", Path::new(file));
-                }
-            }
+            certificates::of_database(section, "url", &certificate_files(url));
             if !is_valid {
                 section.mistake("url", "can't be read; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with what is not a letter or a digit in the password percent-encoded (`@` is `%40`)");
             }
