@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+
 use upcall_sink_sql::Effect;
 
 use crate::config::sink::Sink;
@@ -54,5 +56,31 @@ fn every_mistake_is_reported_and_no_password_is_shown() {
     ] {
         let error = parse(keys).unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("hunter2"), "{keys}: {error}");
+    }
+}
+
+#[test]
+fn files_that_a_url_names_hold_what_they_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let [own, other] = [(); 2].map(|()| generate_simple_self_signed(["db".to_owned()]).unwrap());
+    let file = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.display().to_string().replace('/', "%2F")
+    };
+    let CertifiedKey { cert, signing_key } = &own;
+    let (cert, key) = (file("own.pem", cert.pem()), file("key.pem", signing_key.serialize_pem()));
+    let (others, none) = (file("other.pem", other.signing_key.serialize_pem()), file("none.pem", String::new()));
+    let valid = format!("url = \"postgres://h/d?sslrootcert={cert}&sslcert={cert}&sslkey={key}\"");
+    parse(&valid).unwrap_or_else(|error| panic!("{error}"));
+    for (query, expected) in [
+        (format!("sslrootcert={none}"), "none.pem, which holds no certificates in PEM"),
+        (format!("ssl-ca={}", none.replace("none", "nowhere")), "nowhere.pem, which can't be read"),
+        (format!("ssl-cert={key}&ssl-key={key}"), "key.pem, which holds no certificate in PEM"),
+        (format!("sslcert={cert}&sslkey={cert}"), "own.pem, which holds no private key"),
+        (format!("sslcert={cert}&sslkey={others}"), "other.pem, which holds the private key of another certificate"),
+    ] {
+        let error = parse(&format!("url = \"mysql://u:hunter2@h/d?{query}\"")).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("hunter2"), "{query}: {error}");
     }
 }
