@@ -218,10 +218,10 @@ fn of_status(status: &Status) -> Failure {
             | Code::Unknown
             | Code::Internal
     );
-    let said = status.message();
+    // What never got there is told by what it failed of, and by nobody else.
+    let said = status.source().map_or_else(|| status.message().to_owned(), error_chain);
     let said = &said[..said.floor_char_boundary(REASON_BYTES_MAX)];
-    let cause = status.source().map(error_chain).map(|cause| format!(": {cause}")).unwrap_or_default();
-    Failure { reason: in_words(format!("{:?}: {said}{cause}", status.code())), is_passing }
+    Failure { reason: in_words(format!("{:?}: {said}", status.code())), is_passing }
 }
 
 /// Messages that are bytes already: each kind is made once, whichever way it goes.
