@@ -23,20 +23,24 @@ const CONTENT_TYPE: &str = "application/json";
 )]
 pub(crate) struct Envelope<'a> {
     /// The version of CloudEvents: `1.0`.
+    #[serde(borrow)]
     specversion: Cow<'a, str>,
     /// The event's id: the same upload has the same id. 32 lower-case hex digits.
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
     id: EventId,
     /// The event's type: `upcall.upload.completed.v1`.
-    #[serde(rename = "type")]
+    #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
     /// Where it happened: `/oss/BUCKET`.
+    #[serde(borrow)]
     source: Cow<'a, str>,
     /// The object's key.
+    #[serde(borrow)]
     subject: Cow<'a, str>,
     /// When the gateway took the callback in (RFC 3339, UTC).
     time: Timestamp,
     /// The type of `data`: `application/json`.
+    #[serde(borrow)]
     datacontenttype: Cow<'a, str>,
     /// The trace that the event belongs to, as W3C Trace Context has it. Absent where nothing is traced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
