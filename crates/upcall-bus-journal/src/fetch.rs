@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 use upcall_bus::Settlement;
-use upcall_event::{Event, Subject};
+use upcall_event::{Event, InvalidSubject, Subject};
 
 use crate::clock;
 use crate::queue::{Request, SettleRequest};
@@ -33,13 +33,15 @@ pub(crate) struct Row {
     pub(crate) item: Item,
     pub(crate) sequence: u64,
     pub(crate) attempt: u32,
-    pub(crate) subject: String,
+    /// Text that is no subject was put there by hand. It is fetched, and becomes a dead letter.
+    pub(crate) subject: Result<Subject, InvalidSubject>,
     pub(crate) payload: String,
 }
 
 impl Row {
     pub(crate) fn read(row: &rusqlite::Row<'_>, item: Item, attempt: u32) -> rusqlite::Result<Self> {
-        Ok(Self { item, sequence: row.get(0)?, attempt, subject: row.get(1)?, payload: row.get(2)? })
+        let subject = row.get_ref(1)?.as_str()?.parse();
+        Ok(Self { item, sequence: row.get(0)?, attempt, subject, payload: row.get(2)? })
     }
 }
 
@@ -64,20 +66,14 @@ pub(crate) fn fetch(db: &Connection, session: &Arc<Session>, wanted: Wanted) -> 
         return Err(error);
     }
     let readable = rows.into_iter().filter_map(|row| {
-        match (row.subject.parse(), Event::from_structured(row.payload.as_bytes())) {
-            (Ok(subject), Ok(event)) => {
-                let Row { item, sequence, attempt, .. } = row;
-                Some(Fetched { item, sequence, attempt, subject, event })
-            }
-            (_, Err(error)) => {
-                bury(session, &row, format!("the journal's row is no event: {error}"));
-                None
-            }
-            (Err(error), _) => {
-                bury(session, &row, error.to_string());
-                None
-            }
-        }
+        let Row { item, sequence, attempt, subject, payload } = row;
+        let reason = match (subject, Event::from_structured(payload.as_bytes())) {
+            (Ok(subject), Ok(event)) => return Some(Fetched { item, sequence, attempt, subject, event }),
+            (_, Err(error)) => format!("the journal's row is no event: {error}"),
+            (Err(error), _) => error.to_string(),
+        };
+        bury(session, (item, sequence, attempt), reason);
+        None
     });
     Ok(readable.collect())
 }
@@ -216,14 +212,13 @@ fn news(db: &Connection, session: &Session, last: u64, max: usize) -> rusqlite::
         };
         seen += 1;
         to = row.get(0)?;
-        let selected = row.get_ref(1)?.as_str().is_ok_and(|text| {
-            // Text that is no subject was put there by hand; it is fetched, and becomes a dead letter.
-            text.parse::<Subject>().map_or(true, |subject| session.filter.matches(&subject))
-        });
-        if selected && !ahead.contains(&to) {
-            let row = Row::read(row, Item::Event, 1)?;
-            bytes += row.payload.len();
-            found.push(row);
+        let Ok(text) = row.get_ref(1)?.as_str() else { continue };
+        let subject: Result<Subject, _> = text.parse();
+        let is_selected = subject.as_ref().map_or(true, |subject| session.filter.matches(subject));
+        if is_selected && !ahead.contains(&to) {
+            let payload: String = row.get(2)?;
+            bytes += payload.len();
+            found.push(Row { item: Item::Event, sequence: to, attempt: 1, subject, payload });
         }
     }
     state_now = session.lock();
@@ -233,13 +228,13 @@ fn news(db: &Connection, session: &Session, last: u64, max: usize) -> rusqlite::
 }
 
 /// Puts aside what somebody has spoilt by hand: it can't be delivered.
-fn bury(session: &Arc<Session>, row: &Row, reason: String) {
+fn bury(session: &Arc<Session>, (item, sequence, attempt): (Item, u64, u32), reason: String) {
     let (done, _) = oneshot::channel();
     let request = SettleRequest {
         session: Arc::clone(session),
-        item: row.item,
-        sequence: row.sequence,
-        attempt: row.attempt,
+        item,
+        sequence,
+        attempt,
         settlement: Settlement::DeadLetter { reason },
         due_at: 0,
         done,
