@@ -1,13 +1,14 @@
 //! The table's columns: their names, their types, what they hold, and where the value comes from.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use upcall_consumer::Item;
-use upcall_event::Image;
+use upcall_event::{Image, Proof};
 
 /// A column of the table.
 pub(crate) struct Column {
@@ -16,7 +17,7 @@ pub(crate) struct Column {
     pub(crate) nullable: bool,
     /// What it holds, for the reference.
     pub(crate) doc: &'static str,
-    value: fn(&Item<'_>) -> Result<Value, Unstorable>,
+    value: for<'e> fn(&Item<'e>) -> Result<Value<'e>, Unstorable>,
 }
 
 /// What kind of value a column holds; each database has its own type for it.
@@ -37,24 +38,25 @@ pub(crate) enum Kind {
     Time,
 }
 
-/// A value as it is bound. Cheap to clone: a batch that fails is bound again, in halves.
+/// A value as it is bound. What is in the event as it is bound is borrowed from there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Value {
+pub(crate) enum Value<'e> {
     Null,
     Bool(bool),
     Integer(i64),
     /// A number with a fraction, as it is written in decimal.
-    Decimal(Arc<str>),
-    Text(Arc<str>),
+    Decimal(String),
+    Text(Cow<'e, str>),
     /// A moment, in microseconds since 1970.
     Time(i64),
 }
 
-impl Value {
+impl Value<'_> {
     /// About how many bytes it is on its way to the database.
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Text(text) | Self::Decimal(text) => text.len() + VALUE_OVERHEAD,
+            Self::Text(text) => text.len() + VALUE_OVERHEAD,
+            Self::Decimal(text) => text.len() + VALUE_OVERHEAD,
             Self::Null | Self::Bool(_) | Self::Integer(_) | Self::Time(_) => VALUE_OVERHEAD + 8,
         }
     }
@@ -73,7 +75,7 @@ pub(crate) struct Unstorable {
 
 impl Column {
     /// The event's value for this column.
-    pub(crate) fn value(&self, item: &Item<'_>) -> Result<Value, Unstorable> {
+    pub(crate) fn value<'e>(&self, item: &Item<'e>) -> Result<Value<'e>, Unstorable> {
         (self.value)(item)
     }
 }
@@ -102,7 +104,7 @@ pub(crate) const ORDER: [&str; 3] = ["uploaded_at", "sequence", "event_id"];
 pub(crate) const COLUMNS: &[Column] = columns! {
     bucket Bucket required "The bucket's name." => |i| text(&i.event.data.bucket);
     object Object required "The object's full key." => |i| text(&i.event.data.object);
-    event_id Id required "The id of the event that the row is from: 32 lower-case hex digits." => |i| text(&i.event.id.to_string());
+    event_id Id required "The id of the event that the row is from: 32 lower-case hex digits." => |i| text(i.event.id.to_string());
     etag Text null "The object's ETag." => |i| optional(i.event.data.etag.as_deref());
     size Integer null "The object's size in bytes." => |i| integer("size", i.event.data.size);
     mime_type Text null "The object's media type." => |i| optional(i.event.data.mime_type.as_deref());
@@ -115,11 +117,11 @@ pub(crate) const COLUMNS: &[Column] = columns! {
     request_id Text null "The upload's request id at OSS." => |i| optional(i.event.data.request_id.as_deref());
     client_ip Text null "The uploader's address, as OSS saw it." => |i| optional(i.event.data.client_ip.as_deref());
     vpc_id Text null "The VPC that the upload came from." => |i| optional(i.event.data.vpc_id.as_deref());
-    vars Json required "The uploader's custom variables: a JSON object of strings." => |i| json(&i.event.data.vars);
-    extra Json required "Whatever else the callback's body carried: a JSON object." => |i| json(&i.event.data.extra);
+    vars Json required "The uploader's custom variables: a JSON object of strings." => |i| object(&i.event.data.vars);
+    extra Json required "Whatever else the callback's body carried: a JSON object." => |i| object(&i.event.data.extra);
     route Text required "The route that took the callback." => |i| text(&i.event.data.route);
     bucket_from Text required "Who named the bucket: `body` (signed), `route`, `header` or `notification`." => |i| text(i.event.data.bucket_from.as_str());
-    proof Json required "What was established about the event: a JSON array of `signature`, `grant`, `confirmed`." => |i| json(&i.event.data.proof);
+    proof Json required "What was established about the event: a JSON array of `signature`, `grant`, `confirmed`." => |i| proof(&i.event.data.proof);
     origin Text required "How Upcall learnt of the upload: `callback` or `notification`." => |i| text(i.event.data.origin.as_str());
     uploaded_at Time required "When the gateway took the callback in, to the microsecond." => |i| Ok(Value::Time(i.event.time.as_microsecond()));
     sequence Integer required "The event's place on the bus, which tells two events of one microsecond apart." => |i| integer("sequence", Some(i.sequence));
@@ -145,19 +147,27 @@ fn moment(microseconds: i64) -> Timestamp {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "all columns have values of one type")]
-fn text(text: &str) -> Result<Value, Unstorable> {
+fn text<'e>(text: impl Into<Cow<'e, str>>) -> Result<Value<'e>, Unstorable> {
     Ok(Value::Text(text.into()))
 }
 
-fn json(value: &impl Serialize) -> Result<Value, Unstorable> {
-    text(&serde_json::to_string(value).expect("strings, numbers and maps with string keys are always JSON"))
+fn object<'e, V: Serialize>(map: &BTreeMap<String, V>) -> Result<Value<'e>, Unstorable> {
+    if map.is_empty() { text("{}") } else { json(map) }
 }
 
-fn optional(value: Option<&str>) -> Result<Value, Unstorable> {
+fn proof<'e>(proof: &[Proof]) -> Result<Value<'e>, Unstorable> {
+    if proof == [Proof::Signature] { text("[\"signature\"]") } else { json(proof) }
+}
+
+fn json<'e>(value: &(impl Serialize + ?Sized)) -> Result<Value<'e>, Unstorable> {
+    text(serde_json::to_string(value).expect("strings, numbers and maps with string keys are always JSON"))
+}
+
+fn optional(value: Option<&str>) -> Result<Value<'_>, Unstorable> {
     value.map_or(Ok(Value::Null), text)
 }
 
-fn integer(name: &str, value: Option<u64>) -> Result<Value, Unstorable> {
+fn integer<'e>(name: &str, value: Option<u64>) -> Result<Value<'e>, Unstorable> {
     let Some(value) = value else { return Ok(Value::Null) };
     i64::try_from(value).map(Value::Integer).map_err(|_| Unstorable { name: name.to_owned(), value })
 }

@@ -1,10 +1,12 @@
 //! What the sink needs of a kind of database.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use sqlx::Transaction;
 
 use crate::StoreErrorKind;
-use crate::applied::{Fresh, Key};
+use crate::applied::Key;
 use crate::row::Row;
 use crate::schema::{Present, Schema};
 
@@ -42,18 +44,23 @@ pub(crate) trait Database: Send + Sync {
 /// A transaction. Dropped without [`End::commit`], it has no effect.
 #[async_trait]
 pub(crate) trait Session: Send {
-    /// Records keys, which are sorted and distinct, as applied, and tells which were not. Comes first: it may begin the
-    /// transaction anew. Waits for others that record the same keys.
-    async fn record(&mut self, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error>;
+    /// Records keys as applied, and returns how many were not there. Waits for others that record the same keys.
+    async fn insert_applied(&mut self, keys: &[Key], now: i64) -> Result<u64, sqlx::Error>;
+
+    /// Which of these are there.
+    async fn known(&mut self, keys: &[Key]) -> Result<HashSet<Key>, sqlx::Error>;
+
+    /// Undoes everything, and begins anew.
+    async fn begin_anew(&mut self) -> Result<(), sqlx::Error>;
 
     /// Inserts rows into the table of uploads or updates those there; one for each object, sorted by it.
-    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error>;
+    async fn upsert(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error>;
 
     /// Inserts rows into the history, if there is one.
-    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error>;
+    async fn keep(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error>;
 
     /// Runs the user's statement with an event's values.
-    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error>;
+    async fn run(&mut self, row: &Row<'_>) -> Result<(), sqlx::Error>;
 
     /// Ends it.
     fn end(self: Box<Self>) -> Box<dyn End>;

@@ -5,13 +5,18 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{
+    PgArgumentBuffer, PgArguments, PgConnectOptions, PgHasArrayType, PgPool, PgPoolOptions, PgTypeInfo,
+};
 use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions, Either, Encode, Executor as _, Postgres, Row as _, SqlSafeStr,
     Statement as _, Transaction, Type,
 };
 
-use crate::applied::{Fresh, Key};
+use crate::applied::Key;
 use crate::column::{COLUMNS, KEY, Kind, Value, rfc3339};
 use crate::database::{Database, End, Fault, Session, Unfit};
 use crate::dialect::Dialect;
@@ -75,7 +80,7 @@ impl PostgresDatabase {
         let mut connection = self.pool().acquire().await?;
         let statement = connection.prepare(AssertSqlSafe(sql).into_sql_str()).await?;
         let Some(Either::Left(types)) = statement.parameters() else { return Ok(Vec::new()) };
-        let oids: Vec<_> = types.iter().filter_map(sqlx::postgres::PgTypeInfo::oid).collect();
+        let oids: Vec<_> = types.iter().filter_map(PgTypeInfo::oid).collect();
         drop(statement);
         let sql =
             "SELECT format_type(oid, NULL) FROM UNNEST($1::oid[]) WITH ORDINALITY AS type(oid, place) ORDER BY place";
@@ -110,7 +115,7 @@ impl Database for PostgresDatabase {
     async fn begin(&self) -> Result<Box<dyn Session>, sqlx::Error> {
         let transaction = self.pool().begin_with(AssertSqlSafe(self.begin.clone())).await?;
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Box::new(PostgresSession { transaction, statements: self.statements.clone(), users }))
+        Ok(Box::new(PostgresSession { transaction, statements: self.statements.clone(), begin: self.begin.clone(), users }))
     }
 
     async fn present(&self, schema: &Schema) -> Result<Present, sqlx::Error> {
@@ -194,38 +199,47 @@ fn fault(code: &str) -> Fault {
 struct PostgresSession {
     transaction: Transaction<'static, Postgres>,
     statements: Statements,
+    begin: String,
     users: Option<String>,
 }
 
 #[async_trait]
 impl Session for PostgresSession {
-    async fn record(&mut self, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error> {
-        let sql = AssertSqlSafe(self.statements.insert_applied(keys.len()));
+    async fn insert_applied(&mut self, keys: &[Key], now: i64) -> Result<u64, sqlx::Error> {
         let mut values = PgArguments::default();
         add(&mut values, keys.iter().map(Key::as_bytes).collect::<Vec<_>>())?;
         add(&mut values, now)?;
-        let found = sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await?;
-        if found.len() == keys.len() {
-            return Ok(Fresh::All);
-        }
-        let mut fresh = HashSet::new();
-        for row in found {
-            fresh.extend(Key::read(row.try_get(0)?));
-        }
-        Ok(Fresh::Only(fresh))
+        let sql = AssertSqlSafe(self.statements.insert_applied(keys.len()));
+        Ok(sqlx::query_with(sql, values).execute(&mut *self.transaction).await?.rows_affected())
     }
 
-    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn known(&mut self, keys: &[Key]) -> Result<HashSet<Key>, sqlx::Error> {
+        let mut values = PgArguments::default();
+        add(&mut values, keys.iter().map(Key::as_bytes).collect::<Vec<_>>())?;
+        let sql = AssertSqlSafe(self.statements.select_applied(keys.len()));
+        let mut known = HashSet::new();
+        for row in sqlx::query_with(sql, values).fetch_all(&mut *self.transaction).await? {
+            known.extend(Key::read(row.try_get(0)?));
+        }
+        Ok(known)
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), sqlx::Error> {
+        self.transaction.execute("ROLLBACK").await?;
+        self.transaction.execute(AssertSqlSafe(self.begin.clone())).await.map(drop)
+    }
+
+    async fn upsert(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         let Some((_, sql)) = self.statements.upsert(0) else { return Ok(()) };
         self.insert(&sql, rows).await
     }
 
-    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn keep(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         let Some((_, sql)) = self.statements.keep(0) else { return Ok(()) };
         self.insert(&sql, rows).await
     }
 
-    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, row: &Row<'_>) -> Result<(), sqlx::Error> {
         let Some(users) = &self.users else { return Err(sqlx::Error::WorkerCrashed) };
         let mut values = PgArguments::default();
         for value in row.values() {
@@ -240,7 +254,7 @@ impl Session for PostgresSession {
 }
 
 impl PostgresSession {
-    async fn insert(&mut self, sql: &str, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn insert(&mut self, sql: &str, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         for piece in pieces(rows, ROWS_MAX, BYTES_MAX) {
             let sql = AssertSqlSafe(sql.to_owned());
             sqlx::query_with(sql, arrays(piece)?).execute(&mut *self.transaction).await?;
@@ -250,7 +264,7 @@ impl PostgresSession {
 }
 
 /// Rows as one array for each column.
-fn arrays(rows: &[&Row]) -> Result<PgArguments, sqlx::Error> {
+fn arrays(rows: &[&Row<'_>]) -> Result<PgArguments, sqlx::Error> {
     let mut values = PgArguments::default();
     values.reserve(COLUMNS.len(), rows.iter().map(|row| row.size()).sum());
     for (at, column) in COLUMNS.iter().enumerate() {
@@ -260,7 +274,10 @@ fn arrays(rows: &[&Row]) -> Result<PgArguments, sqlx::Error> {
                 let integer = |value: &Value| if let Value::Integer(integer) = value { Some(*integer) } else { None };
                 add(&mut values, cells.map(integer).collect::<Vec<Option<i64>>>())?;
             }
-            Kind::Time => add(&mut values, cells.map(as_text).collect::<Vec<Option<String>>>())?,
+            Kind::Time => {
+                let moment = |value: &Value<'_>| if let Value::Time(time) = value { Some(Moment(*time)) } else { None };
+                add(&mut values, cells.map(moment).collect::<Vec<Option<Moment>>>())?;
+            }
             Kind::Text | Kind::Bucket | Kind::Object | Kind::Id | Kind::Json => {
                 let texts = cells.map(|value| if let Value::Text(text) = value { Some(text.as_ref()) } else { None });
                 add(&mut values, texts.collect::<Vec<Option<&str>>>())?;
@@ -270,13 +287,43 @@ fn arrays(rows: &[&Row]) -> Result<PgArguments, sqlx::Error> {
     Ok(values)
 }
 
+/// A moment, in microseconds since 1970, as PostgreSQL has it: it need not read a text for each.
+struct Moment(i64);
+
+impl Moment {
+    /// The type's number, and that of its arrays (`pg_type.dat`).
+    const TYPE: Oid = Oid(1184);
+    const ARRAY_TYPE: Oid = Oid(1185);
+    /// PostgreSQL counts from 2000.
+    const EPOCH: i64 = 946_684_800_000_000;
+}
+
+impl Type<Postgres> for Moment {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Self::TYPE)
+    }
+}
+
+impl PgHasArrayType for Moment {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Self::ARRAY_TYPE)
+    }
+}
+
+impl Encode<'_, Postgres> for Moment {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        <i64 as Encode<Postgres>>::encode(self.0.saturating_sub(Self::EPOCH), buffer)
+    }
+}
+
 /// A value as PostgreSQL reads it from text, whatever type is wanted.
-fn as_text(value: &Value) -> Option<String> {
+fn as_text(value: &Value<'_>) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Integer(integer) => Some(integer.to_string()),
-        Value::Decimal(text) | Value::Text(text) => Some(text.to_string()),
+        Value::Decimal(text) => Some(text.clone()),
+        Value::Text(text) => Some(text.to_string()),
         Value::Time(time) => Some(rfc3339(*time)),
     }
 }

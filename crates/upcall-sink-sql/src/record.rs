@@ -1,29 +1,14 @@
-//! Recording applied events where the database says how many it took, but not which.
-
-use std::collections::HashSet;
-
-use async_trait::async_trait;
+//! Recording applied events. A database says how many it took, and is asked which only where some were there.
 
 use crate::applied::{Fresh, Key};
+use crate::database::Session;
 
 /// How often the events of a batch may have been recorded by others between looking and recording.
 const RACES_MAX: u32 = 10;
 
-/// A transaction in such a database.
-#[async_trait]
-pub(crate) trait Counting: Send {
-    /// Inserts keys, and returns how many were not there.
-    async fn insert_applied(&mut self, keys: &[Key], now: i64) -> Result<u64, sqlx::Error>;
-
-    /// Which of these are there.
-    async fn known(&mut self, keys: &[Key]) -> Result<HashSet<Key>, sqlx::Error>;
-
-    /// Undoes everything, and begins anew.
-    async fn begin_anew(&mut self) -> Result<(), sqlx::Error>;
-}
-
-/// Records keys, and tells which were not there. That they are all new is the rule, and takes one statement.
-pub(crate) async fn record(session: &mut impl Counting, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error> {
+/// Records keys, which are sorted and distinct, as applied, and tells which were not. That they are all new is the rule,
+/// and takes one statement. Comes first in a transaction: it may begin it anew. Waits for others that record the same keys.
+pub(crate) async fn record(session: &mut dyn Session, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error> {
     if session.insert_applied(keys, now).await? == keys.len() as u64 {
         return Ok(Fresh::All);
     }

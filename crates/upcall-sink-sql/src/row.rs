@@ -11,21 +11,21 @@ use crate::column::{COLUMNS, KEY, ORDER, Unstorable, Value};
 
 /// An event as values: a row of the table, or the parameters of the user's statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct Row<'e> {
     applied: Key,
-    values: Vec<Value>,
+    values: Vec<Value<'e>>,
     size: usize,
 }
 
-impl Row {
+impl<'e> Row<'e> {
     /// Makes the event's row of the table.
-    pub(crate) fn new(item: &Item<'_>, keys: Keys) -> Result<Self, Unstorable> {
+    pub(crate) fn new(item: &Item<'e>, keys: Keys) -> Result<Self, Unstorable> {
         let values = COLUMNS.iter().map(|column| column.value(item)).collect::<Result<_, _>>()?;
         Ok(Self::of(keys.key(item.event), values))
     }
 
     /// An event with these values.
-    pub(crate) fn of(applied: Key, values: Vec<Value>) -> Self {
+    pub(crate) fn of(applied: Key, values: Vec<Value<'e>>) -> Self {
         let size = values.iter().map(Value::size).sum();
         Self { applied, values, size }
     }
@@ -36,7 +36,7 @@ impl Row {
     }
 
     /// The values, in the order of the columns.
-    pub(crate) fn values(&self) -> &[Value] {
+    pub(crate) fn values(&self) -> &[Value<'e>] {
         &self.values
     }
 
@@ -46,26 +46,26 @@ impl Row {
     }
 
     /// What makes two rows of one object.
-    pub(crate) fn key(&self) -> [&Value; KEY.len()] {
+    pub(crate) fn key(&self) -> [&Value<'e>; KEY.len()] {
         KEY_AT.map(|at| &self.values[at])
     }
 
     /// What decides which of two events is later.
-    fn order(&self) -> [&Value; ORDER.len()] {
+    fn order(&self) -> [&Value<'e>; ORDER.len()] {
         ORDER_AT.map(|at| &self.values[at])
     }
 }
 
 /// The first row of each event.
-pub(crate) fn once_per_event(rows: &[Row]) -> Vec<&Row> {
+pub(crate) fn once_per_event<'r, 'e>(rows: &'r [Row<'e>]) -> Vec<&'r Row<'e>> {
     let mut seen = HashSet::with_capacity(rows.len());
     rows.iter().filter(|row| seen.insert(row.applied)).collect()
 }
 
 /// The latest row of each object.
-pub(crate) fn latest_per_object<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
+pub(crate) fn latest_per_object<'r, 'e>(rows: &[&'r Row<'e>]) -> Vec<&'r Row<'e>> {
     let mut places = HashMap::with_capacity(rows.len());
-    let mut latest: Vec<&Row> = Vec::with_capacity(rows.len());
+    let mut latest: Vec<&Row<'e>> = Vec::with_capacity(rows.len());
     for row in rows {
         match places.entry(row.key()) {
             Entry::Vacant(place) => {
@@ -84,11 +84,11 @@ pub(crate) fn latest_per_object<'a>(rows: &[&'a Row]) -> Vec<&'a Row> {
 }
 
 /// Cuts rows into pieces of limited number and size. A row that is larger than that is a piece of its own.
-pub(crate) fn pieces<'a, 'r>(
-    rows: &'a [&'r Row],
+pub(crate) fn pieces<'a, 'r, 'e>(
+    rows: &'a [&'r Row<'e>],
     rows_max: usize,
     bytes_max: usize,
-) -> impl Iterator<Item = &'a [&'r Row]> {
+) -> impl Iterator<Item = &'a [&'r Row<'e>]> {
     let mut rest: Range<usize> = 0..rows.len();
     std::iter::from_fn(move || {
         let (start, mut bytes) = (rest.start, 0);

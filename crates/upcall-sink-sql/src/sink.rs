@@ -54,7 +54,7 @@ impl SqlSink {
         Ok(Self { store, effect, applied_kept, forget_next: Mutex::new(Instant::now()) })
     }
 
-    fn row(&self, item: &Item<'_>) -> Result<Row, Unstorable> {
+    fn row<'e>(&self, item: &Item<'e>) -> Result<Row<'e>, Unstorable> {
         match &self.effect {
             Effect::Table { .. } => Row::new(item, self.store.keys()),
             Effect::Statement { statement, .. } => statement.row(item, self.store.keys()),
@@ -76,7 +76,7 @@ impl SqlSink {
 
     /// Applies rows, and notes a verdict for each that is not done. Halves what the database refuses until the
     /// refused row is alone; stops at the first sign that it is the database.
-    async fn apply(&self, rows: &[Row], places: &[usize], verdicts: &mut [Verdict]) {
+    async fn apply(&self, rows: &[Row<'_>], places: &[usize], verdicts: &mut [Verdict]) {
         let everything: Range<usize> = 0..rows.len();
         let mut pending = vec![everything];
         while let Some(range) = pending.pop() {

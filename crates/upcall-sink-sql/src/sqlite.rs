@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,11 +14,10 @@ use sqlx::{
     Transaction, Type,
 };
 
-use crate::applied::{Fresh, Key};
+use crate::applied::Key;
 use crate::column::{COLUMNS, KEY, Value, rfc3339};
 use crate::database::{Database, End, Fault, Session, Unfit};
 use crate::dialect::Dialect;
-use crate::record::{Counting, record};
 use crate::row::{Row, pieces};
 use crate::schema::{Present, Schema, VERSIONS};
 use crate::statement::Statements;
@@ -196,7 +195,7 @@ impl SqliteSession {
 }
 
 #[async_trait]
-impl Counting for SqliteSession {
+impl Session for SqliteSession {
     async fn insert_applied(&mut self, keys: &[Key], now: i64) -> Result<u64, sqlx::Error> {
         let mut inserted = 0;
         for piece in keys.chunks(ROWS_MAX) {
@@ -229,15 +228,8 @@ impl Counting for SqliteSession {
         self.transaction.execute("ROLLBACK").await?;
         self.transaction.execute(BEGIN).await.map(drop)
     }
-}
 
-#[async_trait]
-impl Session for SqliteSession {
-    async fn record(&mut self, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error> {
-        record(self, keys, now).await
-    }
-
-    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn upsert(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         for piece in pieces(rows, ROWS_MAX, BYTES_MAX) {
             let Some((_, sql)) = self.statements.upsert(piece.len()) else { return Ok(()) };
             self.execute(sql, arguments(piece)?).await?;
@@ -245,7 +237,7 @@ impl Session for SqliteSession {
         Ok(())
     }
 
-    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn keep(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         for piece in pieces(rows, ROWS_MAX, BYTES_MAX) {
             let Some((_, sql)) = self.statements.keep(piece.len()) else { return Ok(()) };
             self.execute(sql, arguments(piece)?).await?;
@@ -253,7 +245,7 @@ impl Session for SqliteSession {
         Ok(())
     }
 
-    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, row: &Row<'_>) -> Result<(), sqlx::Error> {
         let Some(users) = self.statements.users() else { return Ok(()) };
         self.execute(users.sql(|_| "?".to_owned()), arguments(&[row])?).await.map(drop)
     }
@@ -263,7 +255,7 @@ impl Session for SqliteSession {
     }
 }
 
-fn arguments(rows: &[&Row]) -> Result<SqliteArguments, sqlx::Error> {
+fn arguments(rows: &[&Row<'_>]) -> Result<SqliteArguments, sqlx::Error> {
     let mut values = SqliteArguments::default();
     values.reserve(rows.iter().map(|row| row.values().len()).sum(), 0);
     for value in rows.iter().flat_map(|row| row.values()) {
@@ -273,9 +265,10 @@ fn arguments(rows: &[&Row]) -> Result<SqliteArguments, sqlx::Error> {
             Value::Integer(integer) => add(&mut values, *integer)?,
             Value::Decimal(decimal) => match decimal.parse::<f64>() {
                 Ok(number) => add(&mut values, number)?,
-                Err(_) => add(&mut values, decimal.clone())?,
+                Err(_) => add(&mut values, decimal.as_str())?,
             },
-            Value::Text(text) => add(&mut values, text.clone())?,
+            // As a shared slice, which is made in one piece.
+            Value::Text(text) => add(&mut values, Arc::<str>::from(&**text))?,
             Value::Time(time) => add(&mut values, rfc3339(*time))?,
         }
     }

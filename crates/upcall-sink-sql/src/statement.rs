@@ -75,17 +75,22 @@ impl Statements {
 
     /// Selects those of some ids whose events were applied.
     pub(crate) fn select_applied(&self, ids: usize) -> String {
-        let mut sql = format!("SELECT event_id FROM {} WHERE event_id IN ", self.applied);
-        self.dialect.push_tuples(&mut sql, 1, ids);
+        let mut sql = format!("SELECT event_id FROM {} WHERE event_id ", self.applied);
+        if self.dialect == Dialect::Postgres {
+            sql.push_str("= ANY($1::bytea[])");
+        } else {
+            sql.push_str("IN ");
+            self.dialect.push_tuples(&mut sql, 1, ids);
+        }
         sql
     }
 
-    /// Records ids of applied events. PostgreSQL returns those that were not there; the others count them.
+    /// Records ids of applied events; those that are there stay as they are.
     pub(crate) fn insert_applied(&self, ids: usize) -> String {
         let (applied, columns) = (&self.applied, APPLIED_COLUMNS.join(", "));
         match self.dialect {
             Dialect::Postgres => format!(
-                "INSERT INTO {applied} ({columns}) SELECT id, $2 FROM UNNEST($1::bytea[]) AS id ON CONFLICT (event_id) DO NOTHING RETURNING event_id"
+                "INSERT INTO {applied} ({columns}) SELECT id, $2 FROM UNNEST($1::bytea[]) AS id ON CONFLICT (event_id) DO NOTHING"
             ),
             Dialect::Sqlite | Dialect::MySql => {
                 let ignore = if self.dialect == Dialect::MySql { "IGNORE " } else { "" };
@@ -131,16 +136,16 @@ impl Statements {
 
 /// One array for each column: a statement for any number of rows, prepared once.
 fn unnested_array(number: usize, column: &Column) -> String {
-    let kind = if column.kind == Kind::Integer { "int8" } else { "text" };
+    let kind = match column.kind {
+        Kind::Integer => "int8",
+        Kind::Time => "timestamptz",
+        Kind::Text | Kind::Bucket | Kind::Object | Kind::Id | Kind::Json => "text",
+    };
     format!("${number}::{kind}[]")
 }
 
 fn unnested_value(column: &Column) -> String {
-    let cast = match column.kind {
-        Kind::Json => "::jsonb",
-        Kind::Time => "::timestamptz",
-        Kind::Text | Kind::Bucket | Kind::Object | Kind::Id | Kind::Integer => "",
-    };
+    let cast = if column.kind == Kind::Json { "::jsonb" } else { "" };
     format!("item.{}{cast}", column.name)
 }
 

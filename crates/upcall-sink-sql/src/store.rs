@@ -10,6 +10,7 @@ use upcall_consumer::Backoff;
 use crate::applied::{Fresh, Key, Keys};
 use crate::database::{Database, Fault, Session, Unfit};
 use crate::dialect::Dialect;
+use crate::record::record;
 use crate::row::{Row, latest_per_object, once_per_event};
 use crate::schema::{Schema, VERSION};
 use crate::{Effect, Options, StoreError, StoreErrorKind};
@@ -63,7 +64,7 @@ impl Store {
 
     /// Applies rows in one transaction, all or nothing: those whose event was applied before are left out, and of
     /// several for one object the latest stays. Returns once they are durable.
-    pub(crate) async fn apply(&self, rows: &[Row]) -> Result<(), StoreError> {
+    pub(crate) async fn apply(&self, rows: &[Row<'_>]) -> Result<(), StoreError> {
         let applied = async {
             let mut conflicts = 0;
             loop {
@@ -136,7 +137,7 @@ impl Store {
         })
     }
 
-    async fn try_apply(&self, rows: &[Row]) -> Result<(), sqlx::Error> {
+    async fn try_apply(&self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
         // A transaction holds others up: what can be done before it is done before.
         let batch = Batch::new(once_per_event(rows), self.is_table);
         let mut keys: Vec<Key> = batch.rows.iter().map(|row| row.applied()).collect();
@@ -152,8 +153,8 @@ impl Store {
         }
     }
 
-    async fn write(&self, session: &mut dyn Session, batch: Batch<'_>, keys: &[Key]) -> Result<(), sqlx::Error> {
-        let Batch { rows, latest } = match session.record(keys, Timestamp::now().as_second()).await? {
+    async fn write(&self, session: &mut dyn Session, batch: Batch<'_, '_>, keys: &[Key]) -> Result<(), sqlx::Error> {
+        let Batch { rows, latest } = match record(session, keys, Timestamp::now().as_second()).await? {
             Fresh::All => batch,
             Fresh::Only(fresh) => {
                 let rows = batch.rows.into_iter().filter(|row| fresh.contains(&row.applied())).collect();
@@ -197,14 +198,14 @@ impl Store {
 }
 
 /// What one transaction writes.
-struct Batch<'r> {
-    rows: Vec<&'r Row>,
+struct Batch<'r, 'e> {
+    rows: Vec<&'r Row<'e>>,
     /// For a table: of each object the latest, in the order of the objects.
-    latest: Vec<&'r Row>,
+    latest: Vec<&'r Row<'e>>,
 }
 
-impl<'r> Batch<'r> {
-    fn new(rows: Vec<&'r Row>, is_table: bool) -> Self {
+impl<'r, 'e> Batch<'r, 'e> {
+    fn new(rows: Vec<&'r Row<'e>>, is_table: bool) -> Self {
         let mut latest = if is_table { latest_per_object(&rows) } else { Vec::new() };
         latest.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
         Self { rows, latest }

@@ -49,7 +49,7 @@ impl UserStatement {
     }
 
     /// The event's parameters.
-    pub(crate) fn row(&self, item: &Item<'_>, keys: Keys) -> Result<Row, Unstorable> {
+    pub(crate) fn row<'e>(&self, item: &Item<'e>, keys: Keys) -> Result<Row<'e>, Unstorable> {
         let values = self.fields().map(|field| value(field, item)).collect::<Result<_, _>>()?;
         Ok(Row::of(keys.key(item.event), values))
     }
@@ -75,7 +75,7 @@ impl FromStr for UserStatement {
     }
 }
 
-fn value(field: &Field, item: &Item<'_>) -> Result<Value, Unstorable> {
+fn value<'e>(field: &Field, item: &Item<'e>) -> Result<Value<'e>, Unstorable> {
     if let Field::Known(Known::EventTime) = field {
         return Ok(Value::Time(item.event.time.as_microsecond()));
     }
@@ -86,7 +86,7 @@ fn value(field: &Field, item: &Item<'_>) -> Result<Value, Unstorable> {
         Json::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(integer), _) => Value::Integer(integer),
             (None, Some(value)) => return Err(Unstorable { name: field.to_string(), value }),
-            (None, None) => Value::Decimal(number.to_string().into()),
+            (None, None) => Value::Decimal(number.to_string()),
         },
         structure @ (Json::Array(_) | Json::Object(_)) => Value::Text(structure.to_string().into()),
     })

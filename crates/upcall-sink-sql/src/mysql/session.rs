@@ -7,10 +7,9 @@ use sqlx::mysql::MySqlArguments;
 use sqlx::{Arguments, AssertSqlSafe, Encode, Executor as _, MySql, Row as _, Transaction, Type};
 
 use super::{BEGIN, fault};
-use crate::applied::{Fresh, Key};
+use crate::applied::Key;
 use crate::column::{COLUMNS, Value, datetime};
 use crate::database::{End, Session};
-use crate::record::{Counting, record};
 use crate::row::{Row, pieces};
 use crate::statement::Statements;
 
@@ -33,10 +32,10 @@ impl MySqlSession {
     }
 
     /// A row that the server would not take at once is refused here: the server would hang up on it.
-    fn pieces<'a, 'r>(
+    fn pieces<'a, 'r, 'e>(
         &self,
-        rows: &'a [&'r Row],
-    ) -> Result<impl Iterator<Item = &'a [&'r Row]> + use<'a, 'r>, sqlx::Error> {
+        rows: &'a [&'r Row<'e>],
+    ) -> Result<impl Iterator<Item = &'a [&'r Row<'e>]> + use<'a, 'r, 'e>, sqlx::Error> {
         if let Some(row) = rows.iter().find(|row| row.size() > self.packet_max) {
             return Err(fault::too_large(row.size(), self.packet_max));
         }
@@ -45,7 +44,7 @@ impl MySqlSession {
 }
 
 #[async_trait]
-impl Counting for MySqlSession {
+impl Session for MySqlSession {
     async fn insert_applied(&mut self, keys: &[Key], now: i64) -> Result<u64, sqlx::Error> {
         let mut inserted = 0;
         for piece in keys.chunks(ROWS_MAX) {
@@ -78,15 +77,8 @@ impl Counting for MySqlSession {
         self.transaction.execute("ROLLBACK").await?;
         self.transaction.execute(BEGIN).await.map(drop)
     }
-}
 
-#[async_trait]
-impl Session for MySqlSession {
-    async fn record(&mut self, keys: &[Key], now: i64) -> Result<Fresh, sqlx::Error> {
-        record(self, keys, now).await
-    }
-
-    async fn upsert(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn upsert(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         for piece in self.pieces(rows)? {
             let Some((_, sql)) = self.statements.upsert(piece.len()) else { return Ok(()) };
             self.execute(sql, arguments(piece)?).await?;
@@ -94,7 +86,7 @@ impl Session for MySqlSession {
         Ok(())
     }
 
-    async fn keep(&mut self, rows: &[&Row]) -> Result<(), sqlx::Error> {
+    async fn keep(&mut self, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
         for piece in self.pieces(rows)? {
             let Some((_, sql)) = self.statements.keep(piece.len()) else { return Ok(()) };
             self.execute(sql, arguments(piece)?).await?;
@@ -102,7 +94,7 @@ impl Session for MySqlSession {
         Ok(())
     }
 
-    async fn run(&mut self, row: &Row) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, row: &Row<'_>) -> Result<(), sqlx::Error> {
         if row.size() > self.packet_max {
             return Err(fault::too_large(row.size(), self.packet_max));
         }
@@ -115,7 +107,7 @@ impl Session for MySqlSession {
     }
 }
 
-fn arguments(rows: &[&Row]) -> Result<MySqlArguments, sqlx::Error> {
+fn arguments(rows: &[&Row<'_>]) -> Result<MySqlArguments, sqlx::Error> {
     let mut values = MySqlArguments::default();
     let size = rows.iter().map(|row| row.size()).sum();
     values.reserve(rows.iter().map(|row| row.values().len()).sum(), size);
@@ -125,7 +117,8 @@ fn arguments(rows: &[&Row]) -> Result<MySqlArguments, sqlx::Error> {
             Value::Bool(flag) => add(&mut values, i64::from(*flag))?,
             Value::Integer(integer) => add(&mut values, *integer)?,
             // As text: MySQL makes of it what the column is.
-            Value::Decimal(text) | Value::Text(text) => add(&mut values, &**text)?,
+            Value::Decimal(text) => add(&mut values, text.as_str())?,
+            Value::Text(text) => add(&mut values, &**text)?,
             Value::Time(time) => add(&mut values, datetime(*time))?,
         }
     }
