@@ -127,13 +127,24 @@ impl Queue {
 
     /// Puts a request in the queue; gives it back once the queue is closed.
     pub(crate) fn request(&self, request: Request) -> Result<(), Request> {
+        self.announce(request)?;
+        self.hurry();
+        Ok(())
+    }
+
+    /// Puts a request in the queue of which the writer takes note with the next one, or at [`Queue::hurry`].
+    pub(crate) fn announce(&self, request: Request) -> Result<(), Request> {
         let mut waiting = self.lock();
         if waiting.closed {
             return Err(request);
         }
         waiting.requests.push(request);
-        self.wake(waiting);
         Ok(())
+    }
+
+    /// Has the writer take what waits.
+    pub(crate) fn hurry(&self) {
+        self.wake(self.lock());
     }
 
     /// Takes nothing more. What is in it is still done.

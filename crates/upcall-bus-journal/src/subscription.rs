@@ -177,17 +177,10 @@ struct JournalSettler {
     sent: Option<oneshot::Receiver<Result<(), Fault<SettleErrorKind>>>>,
 }
 
-#[async_trait]
-impl Settler for JournalSettler {
-    async fn settle(&mut self, settlement: &Settlement) -> Result<(), SettleError> {
-        let due_at = match settlement {
-            Settlement::HandBack => {
-                self.session.hand_back(self.item, self.sequence, self.attempt);
-                return Ok(());
-            }
-            Settlement::Retry { after, .. } => clock::after_ms(*after),
-            _ => 0,
-        };
+impl JournalSettler {
+    /// Has a settlement wait for the writer. Fails once the journal is closed.
+    fn send(&mut self, settlement: &Settlement) -> Result<(), SettleError> {
+        let due_at = if let Settlement::Retry { after, .. } = settlement { clock::after_ms(*after) } else { 0 };
         let (done, answer) = oneshot::channel();
         let request = SettleRequest {
             session: Arc::clone(&self.session),
@@ -198,14 +191,37 @@ impl Settler for JournalSettler {
             due_at,
             done,
         };
-        let unavailable = || SettleError::from(SettleErrorKind::Unavailable);
-        self.session.queue.request(Request::Settle(request)).map_err(|_| unavailable())?;
-        let answer = self.sent.insert(answer).await;
+        self.session.queue.announce(Request::Settle(request)).map_err(|_| SettleErrorKind::Unavailable)?;
+        self.sent = Some(answer);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Settler for JournalSettler {
+    async fn settle(&mut self, settlement: &Settlement) -> Result<(), SettleError> {
+        if *settlement == Settlement::HandBack {
+            self.session.hand_back(self.item, self.sequence, self.attempt);
+            return Ok(());
+        }
+        if self.sent.is_none() {
+            self.send(settlement)?;
+        }
+        self.session.queue.hurry();
+        let Some(answer) = &mut self.sent else { return Err(SettleErrorKind::Unavailable.into()) };
+        let answer = answer.await;
         self.sent = None;
         match answer {
             Ok(Ok(())) => Ok(()),
             Ok(Err(fault)) => Err(SettleError { kind: fault.kind, source: fault.source() }),
-            Err(_) => Err(unavailable()),
+            Err(_) => Err(SettleErrorKind::Unavailable.into()),
+        }
+    }
+
+    fn announce(&mut self, settlement: &Settlement) {
+        if *settlement != Settlement::HandBack && self.sent.is_none() {
+            // A journal that is closed says so when it is settled.
+            let _ = self.send(settlement);
         }
     }
 

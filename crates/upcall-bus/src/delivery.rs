@@ -51,6 +51,9 @@ pub trait Settler: Send {
     /// Makes the settlement known to the bus. Returns once the bus has taken it.
     async fn settle(&mut self, settlement: &Settlement) -> Result<(), SettleError>;
 
+    /// Says beforehand, without waiting, what [`Settler::settle`] is about to: a bus may take several together then.
+    fn announce(&mut self, _settlement: &Settlement) {}
+
     /// Gives the delivery back without waiting, when it is dropped. May come after a [`Settler::settle`] that was
     /// dropped half-way; where that one reached the bus, it stands.
     fn hand_back(&mut self);
@@ -129,6 +132,14 @@ impl Delivery {
     /// As for [`Delivery::ack`].
     pub async fn hand_back(self) -> Result<(), (Self, SettleError)> {
         self.settle(Settlement::HandBack).await
+    }
+
+    /// Says beforehand what [`Delivery::settle`] is about to. Whoever settles several announces all of them first: a bus
+    /// may take them together then. It may take what was announced even if the delivery is dropped.
+    pub fn announce(&mut self, settlement: &Settlement) {
+        if let Some(settler) = &mut self.0.settler {
+            settler.announce(settlement);
+        }
     }
 
     /// Settles the delivery.

@@ -66,7 +66,10 @@ impl Taken {
 }
 
 /// Makes settlements known to the bus, all at once, so that the bus can write them together.
-pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) -> Taken {
+pub(crate) async fn settle_all(mut deliveries: Vec<(Delivery, Settlement)>, consumer: &str, stats: &Stats) -> Taken {
+    for (delivery, settlement) in &mut deliveries {
+        delivery.announce(settlement);
+    }
     let settle = |(delivery, settlement): (Delivery, Settlement)| {
         let span = delivery.span().clone();
         settle(delivery, settlement, Count::Done, consumer, stats).instrument(span)
@@ -75,7 +78,10 @@ pub(crate) async fn settle_all(deliveries: Vec<(Delivery, Settlement)>, consumer
 }
 
 /// Settles deliveries that the sink is not to see, as done.
-pub(crate) async fn skip_all(deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) -> Taken {
+pub(crate) async fn skip_all(mut deliveries: Vec<Delivery>, consumer: &str, stats: &Stats) -> Taken {
+    for delivery in &mut deliveries {
+        delivery.announce(&Settlement::Ack);
+    }
     let skip = |delivery| settle(delivery, Settlement::Ack, Count::Skipped, consumer, stats);
     summed(join_all(deliveries.into_iter().map(skip)).await, consumer)
 }
