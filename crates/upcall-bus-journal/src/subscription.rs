@@ -229,6 +229,7 @@ impl Settler for JournalSettler {
         if let Some(mut answer) = self.sent.take() {
             // The settlement is the writer's: it stands, or the writer hands the delivery back, unless it has
             // told us already that it failed.
+            self.session.queue.hurry();
             answer.close();
             match answer.try_recv() {
                 Ok(Err(_)) => {}

@@ -32,7 +32,7 @@ pub use consume::{
     a_hand_back_comes_again_at_once_as_the_same_attempt, a_retry_waits_its_delay_and_counts_the_attempt,
     a_subscription_waits_for_what_is_published_later, acks_may_come_out_of_order,
     events_come_in_the_order_of_publishing, every_consumer_gets_every_event_once,
-    new_consumers_begin_where_they_were_told, what_takes_long_comes_once,
+    new_consumers_begin_where_they_were_told, what_takes_long_comes_once, what_was_announced_is_settled_once,
 };
 pub use dead::{
     a_dead_letter_tells_what_died_and_why, a_dropped_dead_letter_is_gone,
@@ -87,6 +87,7 @@ macro_rules! conformance_tests {
             of_many_publishers_of_one_id_one_stores_it,
             of_two_events_with_one_id_the_first_stays,
             what_takes_long_comes_once,
+            what_was_announced_is_settled_once,
             what_was_published_survives,
         );
     };

@@ -115,7 +115,12 @@ impl Database for PostgresDatabase {
     async fn begin(&self) -> Result<Box<dyn Session>, sqlx::Error> {
         let transaction = self.pool().begin_with(AssertSqlSafe(self.begin.clone())).await?;
         let users = self.users.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Box::new(PostgresSession { transaction, statements: self.statements.clone(), begin: self.begin.clone(), users }))
+        Ok(Box::new(PostgresSession {
+            transaction,
+            statements: self.statements.clone(),
+            begin: self.begin.clone(),
+            users,
+        }))
     }
 
     async fn present(&self, schema: &Schema) -> Result<Present, sqlx::Error> {

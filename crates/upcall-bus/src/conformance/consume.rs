@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
+
 use super::{
-    Harness, PATIENCE, ack, ack_all, consumer, consumer_of, message_on, next, nothing_comes, number, numbers, publish,
-    publish_all, subscribe, take, take_one,
+    Harness, PATIENCE, QUIET, ack, ack_all, consumer, consumer_of, message_on, next, nothing_comes, number, numbers,
+    publish, publish_all, subscribe, take, take_one,
 };
-use crate::{Start, SubscribeErrorKind};
+use crate::{Settlement, Start, SubscribeErrorKind};
 
 /// Longer than a harness lets its bus wait for a consumer's word.
 const LONG: Duration = Duration::from_secs(3);
@@ -179,6 +181,28 @@ pub async fn a_dropped_delivery_comes_again<H: Harness>(harness: H) {
     ack_all(again).await;
 }
 
+/// What was announced is settled as anything else is. Where it is dropped it may be settled or not, and is lost in
+/// neither case.
+pub async fn what_was_announced_is_settled_once<H: Harness>(harness: H) {
+    let bus = harness.bus();
+    publish_all(&*bus, 0..20).await;
+    let mut subscription = subscribe(&*bus, &consumer("c")).await;
+    let mut deliveries = take(&mut *subscription, 20).await;
+    for delivery in &mut deliveries {
+        delivery.announce(&Settlement::Ack);
+    }
+    let dropped = deliveries.split_off(10);
+    ack_all(deliveries).await;
+    drop(dropped);
+    while let Ok(again) = timeout(QUIET, subscription.next(16)).await {
+        let again = again.expect("deliveries");
+        assert!(numbers(&again).iter().all(|number| *number >= 10), "{again:?} came");
+        ack_all(again).await;
+    }
+    publish_all(&*bus, [20]).await;
+    assert_eq!(number(&take_one(&mut *subscription).await), 20);
+}
+
 /// What a subscription held when it was dropped comes to the next one, also where the deliveries outlive it.
 pub async fn a_dropped_subscription_gives_everything_back<H: Harness>(harness: H) {
     let bus = harness.bus();
@@ -220,7 +244,7 @@ pub async fn a_consumer_that_is_being_read_is_in_use<H: Harness>(harness: H) {
     let bus = harness.bus();
     for _ in 0..5 {
         let subscription = subscribe(&*bus, &consumer("c")).await;
-        let second = tokio::time::timeout(PATIENCE, bus.subscribe(&consumer("c"))).await.expect("an answer in time");
+        let second = timeout(PATIENCE, bus.subscribe(&consumer("c"))).await.expect("an answer in time");
         assert_eq!(second.err().map(|error| error.kind), Some(SubscribeErrorKind::InUse));
         drop(subscription);
     }
