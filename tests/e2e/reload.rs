@@ -151,12 +151,13 @@ fn what_is_wrong_or_needs_a_restart_is_refused_as_a_whole_and_named() {
     site.reload(&taken, "invalid");
     refused(&["can't be told apart"]);
 
-    // What is missing may come later than what names it.
+    // What is missing may come later than what names it, when nothing that is known changes any more.
     let later = format!(
         "{}subject = \"x.y\"\n[[keys.trusted]]\nurl = \"http://test.invalid/later\"\nfile = \"later.pem\"\n",
         route("two", "new")
     );
-    site.reload(&later, "invalid");
+    site.write(&later);
+    wait_until("the file is read by itself", || site.in_force()["refused"].to_string().contains("keys.trusted[1]"));
     refused(&["keys.trusted[1].file: names", "can't be read"]);
     std::fs::write(site.path("later.pem"), Signer::new().public_key_pem()).unwrap();
     wait_until("the file has come", || site.reloads("applied") == 1.0);
@@ -326,4 +327,8 @@ fn a_password_that_nats_and_the_secret_both_change_is_used_at_the_next_connectio
     // Another way to log in is another bus.
     let nkey = more.replace("user = \"upcall\"", "").replace("password = ", "nkey = ");
     site.reload(&nkey, "needs_restart");
+    let nobody = more.lines().filter(|line| !line.starts_with("user = ") && !line.starts_with("password = "));
+    site.reload(&nobody.collect::<Vec<_>>().join("\n"), "needs_restart");
+    let refused = site.in_force()["refused"]["reasons"].to_string();
+    assert!(refused.contains("bus.nats: another way to log in"), "{refused}");
 }

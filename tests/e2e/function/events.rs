@@ -5,8 +5,8 @@ use upcall_tests::nats::{NatsServer, is_missing};
 
 use super::Instance;
 
-const EVENTS: &str = "invoked_by = \"events\"\nnotification_wait = \"0s\"";
-const NOTIFIED: &str = "buckets = [\"examplebucket\"]\nnotifications = true";
+pub(super) const EVENTS: &str = "invoked_by = \"events\"\nnotification_wait = \"0s\"";
+pub(super) const NOTIFIED: &str = "buckets = [\"examplebucket\"]\nnotifications = true";
 
 /// A request as the HTTP trigger hands it over.
 fn of_http(request: &[u8], path: &str, query: Value) -> Value {
@@ -23,7 +23,7 @@ fn of_http(request: &[u8], path: &str, query: Value) -> Value {
 }
 
 /// What the OSS trigger tells of an upload.
-fn of_oss(bucket: &str, object: &str, request_id: &str) -> Value {
+pub(super) fn of_oss(bucket: &str, object: &str, request_id: &str) -> Value {
     json!({ "events": [{ "eventName": "ObjectCreated:PutObject", "eventSource": "acs:oss", "eventTime": "2022-08-13T06:45:43.000Z", "eventVersion": "1.0",
         "oss": { "bucket": { "arn": "acs:oss:cn-hangzhou:123456789:testbucket", "name": bucket, "ownerIdentity": "164901546557" },
             "object": { "deltaSize": 1024, "eTag": "688A7BF4F233DC9C88A80BF985AB0000", "key": object, "size": 1024 }, "ossSchemaVersion": "1.0", "ruleId": "9adac8" },

@@ -10,6 +10,7 @@ use upcall_tests::nats::{NatsServer, is_missing};
 use upcall_tests::proxy::{Link, Proxy};
 
 use super::Instance;
+use super::events::{EVENTS, NOTIFIED, of_oss};
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http"];
 const REQUEST_ID: &str = "5CF3E7821AB22D0FDB86704D";
@@ -95,6 +96,22 @@ fn what_is_logged_of_a_rejected_callback_is_with_the_collector_before_it_is_answ
     let has_line = kept.lines.iter().any(|line| attribute(&line.item.attributes, "request_id") == Some(REQUEST_ID));
     assert!(has_line, "{:?}", kept.lines);
     drop(kept);
+    instance.signal("-CONT");
+}
+
+#[test]
+fn the_trace_of_a_notification_is_with_the_collector_before_it_is_answered() {
+    if is_missing("an instance that exports traces of notifications") {
+        return;
+    }
+    let (server, collector) = (NatsServer::start(), Collector::start(Behaviour::Works));
+    let route = format!("{NOTIFIED}\n{}", telemetry(collector.address(), "grpc"));
+    let mut instance = Instance::start(server.address(), EVENTS, &route);
+    let answer = instance.invoke(&of_oss("examplebucket", "a.png", REQUEST_ID));
+    instance.signal("-STOP");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let traces = traces(&collector);
+    assert!(traces.iter().flatten().any(|name| name.starts_with("publish ")), "{traces:?}");
     instance.signal("-CONT");
 }
 
