@@ -230,3 +230,31 @@ fn what_keeps_a_backup_from_being_made_is_said_and_nothing_is_left_of_it() {
     assert_eq!(std::fs::read_dir(&copy).map_or(0, Iterator::count), 0);
     assert!(served.terminate().success());
 }
+
+#[test]
+fn a_consumer_that_is_not_configured_any_more_is_forgotten_when_told_so() {
+    let site = Site::new();
+    let mut served = Served::start(&site.file);
+    site.under_load(&served, || {});
+    let file = site.file.to_str().unwrap().to_owned();
+    let forget = |name: &str| {
+        let output = site.upcall(&["journal", "forget", "-c", &file, name]);
+        (
+            output.status.code(),
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)),
+        )
+    };
+    let refused = |name: &str, why: &str| {
+        let (status, said) = forget(name);
+        assert!(status == Some(1) && said.contains(why), "{said}");
+    };
+    refused("catalog", "is configured: take it out of the configuration first");
+    refused("katalog", "there are: catalog");
+    let text = std::fs::read_to_string(&file).unwrap().replace("name = \"catalog\"", "name = \"other\"");
+    std::fs::write(&file, text).unwrap();
+    refused("catalog", "is open in another process");
+    assert!(served.terminate().success());
+    let (status, said) = forget("catalog");
+    assert!(status == Some(0) && said.contains("Consumer catalog is forgotten, with 0 events"), "{said}");
+    refused("catalog", "has no consumer catalog");
+}

@@ -3,7 +3,7 @@ use std::time::Duration;
 use upcall_bus::Receipt;
 
 use super::{eventually, folder, message, message_of, open, publish, publish_all, subscribe, take};
-use crate::{Journal, Options, Reader, Retention};
+use crate::{Journal, OpenError, Options, Reader, Retention, forget};
 
 fn keeping(folder: &std::path::Path, retention: Retention) -> Journal {
     Journal::open(Options { retention, ..Options::new(folder) }).unwrap()
@@ -11,6 +11,31 @@ fn keeping(folder: &std::path::Path, retention: Retention) -> Journal {
 
 fn count(folder: &std::path::Path) -> usize {
     Reader::open(folder).unwrap().events(0, &">".parse().unwrap(), 10_000).unwrap().events.len()
+}
+
+#[tokio::test]
+async fn nothing_is_kept_for_a_consumer_that_is_forgotten() {
+    let folder = folder();
+    let name = "gone".parse().unwrap();
+    let keep = || keeping(folder.path(), Retention { age: Duration::ZERO, ..Retention::default() });
+    let journal = keep();
+    let mut subscription = subscribe(&journal, "gone").await;
+    publish_all(&journal, 0..20).await;
+    let mut deliveries = take(&mut *subscription, 5).await.into_iter();
+    deliveries.next().unwrap().dead_letter("no such table").await.unwrap();
+    deliveries.next().unwrap().retry(Duration::from_secs(60), "later").await.unwrap();
+    drop((deliveries, subscription));
+    assert!(matches!(forget(folder.path(), &name), Err(OpenError::Locked { .. })), "it is open");
+    journal.close().await;
+    assert!(count(folder.path()) >= 19, "all but the dead letter, at least");
+
+    assert!(forget(folder.path(), &name).unwrap());
+    assert!(!forget(folder.path(), &name).unwrap(), "there is none any more");
+    assert!(matches!(forget(&folder.path().join("nowhere"), &name), Err(OpenError::Missing { .. })));
+    let journal = keep();
+    eventually("retention", || count(folder.path()) == 0).await;
+    assert_eq!(Reader::open(folder.path()).unwrap().dead_letters(Some("gone"), 0, 10).unwrap().len(), 1);
+    assert!(journal.status().unwrap().consumers.is_empty());
 }
 
 #[tokio::test]

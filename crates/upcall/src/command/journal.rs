@@ -1,7 +1,8 @@
-//! `upcall journal`: copies of the journal, and what is in it.
+//! `upcall journal`: copies of the journal, what is in it, and for whom it is kept.
 
 mod backup;
 mod check;
+mod forget;
 mod restore;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::operated::NO_JOURNAL;
 use crate::config::{Config, JOURNAL_FOLDER};
 use crate::words::plural;
 
-/// Back up the journal while it is written, restore it, and check it
+/// Back up the journal while it is written, restore it, check it, and forget a consumer
 ///
 /// A backup is a journal in a folder of its own: every event that was answered before it began, how far each consumer
 /// is, dead letters and rejected callbacks, in one moment's state. It is read through for faults before it counts.
@@ -24,9 +25,10 @@ use crate::words::plural;
 /// Examples:
 ///   upcall journal backup -c upcall.toml /backup/2026-11-26        # also while `upcall serve` runs
 ///   upcall journal backup -c upcall.toml - >journal.db             # to standard output, as out of a container
-///   upcall journal restore /backup/2026-11-26 /var/lib/upcall      # into a new or an empty folder
-///   upcall journal restore - /var/lib/upcall <journal.db
+///   upcall journal restore /backup/2026-11-26 /var/lib/upcall/journal   # a new folder, or an empty one
+///   upcall journal restore - /var/lib/upcall/journal <journal.db
 ///   upcall journal check -c upcall.toml                            # what is in it, and whether its file is sound
+///   upcall journal forget -c upcall.toml old-catalog               # keep nothing for a consumer that is no more
 ///
 /// Exit status: 0 if it was done, and with `check` if the file is sound; 1 if not. Nothing is left of a copy that failed.
 #[derive(Args)]
@@ -56,6 +58,11 @@ enum Action {
     /// Reads all of it. Until that is done the write-ahead log of a journal that is written grows.
     #[command(verbatim_doc_comment)]
     Check(check::Arguments),
+    /// Keep nothing any more for a consumer that is not configured
+    ///
+    /// What it has not settled goes with the retention of events then. Upcall has to be stopped. Its dead letters stay.
+    #[command(verbatim_doc_comment)]
+    Forget(forget::Arguments),
 }
 
 /// Which journal it is about.
@@ -84,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Action::Backup(arguments) => backup::run(arguments),
         Action::Restore(arguments) => restore::run(arguments),
         Action::Check(arguments) => check::run(arguments),
+        Action::Forget(arguments) => forget::run(arguments),
     }
 }
 

@@ -104,7 +104,7 @@ pub(super) static JOURNAL_CONSUMER_FORGOTTEN: Kind = kind(
     Note,
     "The journal knows a consumer that the configuration does not name",
     "Nobody reads it, and the journal keeps every event for it.",
-    "Configure it again, or allow `retention.drop_unsettled`.",
+    "Configure it again, or stop Upcall and have it forgotten: `upcall journal forget`.",
 );
 pub(super) static JOURNAL_DEAD_LETTERS: Kind = kind(
     "journal-dead-letters",
