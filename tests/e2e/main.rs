@@ -20,4 +20,5 @@ mod rollout;
 mod serve;
 mod start;
 mod vectors;
+mod walk;
 mod webhook;
