@@ -128,15 +128,32 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until the target is ready to be delivered to.
+    /// Waits until the target is ready to be delivered to. The bus is told meanwhile of what was under way and is done:
+    /// it would be done again after a crash.
     async fn prepare(&mut self) {
+        let work = Arc::clone(&self.work);
         while let Some(failures) = self.target.down() {
-            if failures > 0 {
-                sleep(self.work.options.outage_backoff.draw(failures)).await;
-            }
-            let prepared = self.work.prepare().await;
+            let prepared = self.meanwhile(async {
+                if failures > 0 {
+                    sleep(work.options.outage_backoff.draw(failures)).await;
+                }
+                work.prepare().await
+            });
+            let prepared = prepared.await;
             let change = self.target.prepared(prepared.is_ok());
             self.note(change, prepared.err().as_deref());
+        }
+    }
+
+    /// Takes note of batches and acknowledgements that end before something else does.
+    async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> T {
+        let mut other = pin!(other);
+        loop {
+            tokio::select! {
+                Some(joined) = self.batches.join_next_with_id() => self.finished(joined),
+                Some(joined) = self.acknowledgements.join_next() => self.acknowledged(joined),
+                done = &mut other => return done,
+            }
         }
     }
 
