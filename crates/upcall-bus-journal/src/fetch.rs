@@ -17,7 +17,7 @@ use crate::session::{AHEAD_MAX, Item, Session, next_due};
 /// How many rows one fetch reads at most, so that a filter that selects little holds no snapshot for long.
 const SCAN_MAX: usize = 1_024;
 /// What the payloads of one fetch take in memory, about.
-pub(crate) const FETCH_BYTES_MAX: usize = 8 << 20;
+pub(crate) const FETCH_BYTES_MAX: usize = 4 << 20;
 
 /// An event that was read for a consumer.
 pub(crate) struct Fetched {

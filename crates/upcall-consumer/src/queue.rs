@@ -11,10 +11,15 @@ use crate::Options;
 
 /// How many events are read at once at least: a bus is not asked for each of the smallest batches.
 const READ_MIN: usize = 100;
+/// What the events of a batch take in memory, about, unless a single one takes more. Several batches are in memory at
+/// once, and sinks make copies.
+const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// What waits for a batch: for its turn, for others, or for its object.
 pub(crate) struct Queue {
     waiting: VecDeque<Delivery>,
+    /// What those take in memory, about.
+    bytes: usize,
     /// Since when the first of them waits for others.
     since: Option<Instant>,
     ordered_by_object: bool,
@@ -27,17 +32,18 @@ pub(crate) type Objects = HashSet<u64>;
 
 impl Queue {
     pub(crate) fn new(ordered_by_object: bool) -> Self {
-        Self { waiting: VecDeque::new(), since: None, ordered_by_object, under_way: HashMap::new() }
+        Self { waiting: VecDeque::new(), bytes: 0, since: None, ordered_by_object, under_way: HashMap::new() }
     }
 
     /// How many events may be taken off the bus now; `None` while enough are here. One batch is read ahead, so that the
     /// sink need not wait for the bus.
     pub(crate) fn room(&self, options: &Options) -> Option<usize> {
         let read_max = options.batch_max.get().max(READ_MIN);
-        (self.waiting.len() < read_max).then_some(read_max)
+        (self.waiting.len() < read_max && self.bytes < BATCH_BYTES_MAX).then_some(read_max)
     }
 
     pub(crate) fn extend(&mut self, deliveries: Vec<Delivery>) {
+        self.bytes += deliveries.iter().map(weight).sum::<usize>();
         self.waiting.extend(deliveries);
         self.since = self.since.or_else(|| (!self.waiting.is_empty()).then(Instant::now));
     }
@@ -46,6 +52,7 @@ impl Queue {
     pub(crate) fn is_due(&self, options: &Options) -> bool {
         self.since.is_some_and(|since| since.elapsed() >= options.linger)
             || self.waiting.len() >= options.batch_max.get()
+            || self.bytes >= BATCH_BYTES_MAX
     }
 
     /// Until when what waits may wait for others; `None` if it does not.
@@ -55,12 +62,19 @@ impl Queue {
 
     /// Takes out what may go now, in order, and says which objects that holds up; `None` if nothing may.
     pub(crate) fn next_batch(&mut self, options: &Options) -> Option<(Vec<Delivery>, Objects)> {
-        let batch_max = options.batch_max.get();
-        let (mut batch, mut objects) = (Vec::new(), Objects::new());
+        let (mut batch, mut objects, mut bytes) = (Vec::new(), Objects::new(), 0);
+        let mut is_full = false;
+        let mut has_room = |bytes: usize, delivery: &Delivery, taken: usize| {
+            // What comes after one that has no room does not overtake it.
+            is_full |= taken >= options.batch_max.get() || taken > 0 && bytes + weight(delivery) > BATCH_BYTES_MAX;
+            !is_full
+        };
         if self.ordered_by_object {
             for delivery in std::mem::take(&mut self.waiting) {
                 let object = object_of(&delivery);
-                if batch.len() < batch_max && !self.under_way.values().any(|held| held.contains(&object)) {
+                let is_free = !self.under_way.values().any(|held| held.contains(&object));
+                if is_free && has_room(bytes, &delivery, batch.len()) {
+                    bytes += weight(&delivery);
                     objects.insert(object);
                     batch.push(delivery);
                 } else {
@@ -68,11 +82,15 @@ impl Queue {
                 }
             }
         } else {
-            batch.extend(self.waiting.drain(..batch_max.min(self.waiting.len())));
+            while let Some(delivery) = self.waiting.pop_front_if(|first| has_room(bytes, first, batch.len())) {
+                bytes += weight(&delivery);
+                batch.push(delivery);
+            }
         }
         if batch.is_empty() {
             return None;
         }
+        self.bytes -= bytes;
         self.since = (!self.waiting.is_empty()).then(Instant::now);
         Some((batch, objects))
     }
@@ -92,8 +110,14 @@ impl Queue {
     /// Takes out everything.
     pub(crate) fn take_all(&mut self) -> Vec<Delivery> {
         self.since = None;
+        self.bytes = 0;
         self.waiting.drain(..).collect()
     }
+}
+
+/// What an event takes in memory, about.
+fn weight(delivery: &Delivery) -> usize {
+    delivery.event().weight()
 }
 
 /// Stands for the event's object.

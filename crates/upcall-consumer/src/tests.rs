@@ -443,3 +443,34 @@ fn an_idle_consumer_stops_at_once() {
         sleep(Duration::from_secs(1)).await;
     });
 }
+
+#[test]
+fn what_is_done_is_acknowledged_while_the_target_is_out_of_order() {
+    in_virtual_time(async {
+        let bus = bus_with(2);
+        let sink = script([(0, vec![Act::Say(unavailable())])]);
+        let sink = ScriptedSink { slowness: Duration::from_secs(1), ..sink };
+        let world = World::start(&bus, sink, options(1, 2, 1));
+        sleep(Duration::from_millis(500)).await;
+        world.sink.unprepared.lock().unwrap().extend(vec![Act::Say(unavailable()); 1000]);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(bus.with(|ledger| ledger.done.clone()), [id(1)], "a crash would repeat it");
+        assert_eq!(world.stats.snapshot().state, State::TargetDown);
+    });
+}
+
+#[test]
+fn a_batch_of_large_events_is_small() {
+    in_virtual_time(async {
+        let bus = TestBus::default();
+        for number in 0..20 {
+            let mut large = message(number, &number.to_string());
+            large.event.data.vars.insert("large".to_owned(), "x".repeat(900 << 10));
+            bus.push(large);
+        }
+        let world = World::start(&bus, ScriptedSink::default(), options(500, 2, 1));
+        world.until_settled().await;
+        let log = world.sink.log.lock().unwrap();
+        assert!(log.batches.iter().all(|batch| batch.len() <= 2), "{:?}", log.batches);
+    });
+}

@@ -28,6 +28,27 @@ const REQUEST_ID_DIGITS: usize = 24;
 const SECOND_DIGITS: usize = 8;
 
 impl Event {
+    /// About how many bytes its texts take in memory. A callback's body is bounded; how many events somebody holds at
+    /// once should be, too.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let data = &self.data;
+        let texts = [
+            &data.etag,
+            &data.mime_type,
+            &data.crc64,
+            &data.content_md5,
+            &data.operation,
+            &data.request_id,
+            &data.client_ip,
+            &data.vpc_id,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let vars: usize = data.vars.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let extra: usize = data.extra.iter().map(|(name, value)| name.len() + weight(value)).sum();
+        size_of::<Self>() + data.bucket.len() + data.object.len() + data.route.len() + texts + vars + extra
+    }
+
     /// When OSS took the request that the id is made of, in seconds since 1970; none where it is made of something else.
     ///
     /// It comes from what the id itself comes from and from nothing else, so that an id has one such second for ever.
@@ -42,6 +63,16 @@ impl Event {
         }
         u32::from_str_radix(&request_id[..SECOND_DIGITS], 16).ok()
     }
+}
+
+fn weight(value: &Value) -> usize {
+    let inside = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(weight).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + weight(value)).sum(),
+    };
+    size_of::<Value>() + inside
 }
 
 /// What is known about one completed upload. A field that nobody reported is null, never invented.
