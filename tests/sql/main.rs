@@ -4,6 +4,7 @@
 
 mod conformance;
 mod events;
+mod faults;
 mod killed;
 mod link;
 mod random;

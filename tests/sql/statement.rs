@@ -2,9 +2,10 @@
 
 use upcall_consumer::Verdict;
 use upcall_sink_sql::Effect;
+use upcall_tests::sql::Engine;
 
 use crate::events::{Published, apply, deliver, upload};
-use crate::site::{Site, on_each_database};
+use crate::site::{Kind, Site, check, on_each_database};
 
 on_each_database! {
     values_are_bound_with_the_types_of_their_columns
@@ -58,6 +59,31 @@ async fn values_are_bound_with_the_types_of_their_columns(mut site: Site) {
     let at = site.says("at", "at AT TIME ZONE 'UTC'", "at");
     let expected = site.says("2026-01-01T00:00:00.000120Z", "2026-01-01 00:00:00.00012", "2026-01-01 00:00:00.000120");
     assert_eq!(site.texts(at, "avatars", "object").await, [expected]);
+}
+
+#[test]
+fn a_text_for_a_type_of_fixed_width_is_not_cut() {
+    check(Kind::Server(Engine::Postgres), async |mut site| {
+        site.execute("CREATE TABLE avatars (fixed CHAR(36), bits BIT(8), varying VARCHAR(8), amount NUMERIC(10, 2), at TIMESTAMPTZ(3))").await;
+        let insert =
+            "INSERT INTO avatars VALUES (${vars.user}, ${vars.bits}, ${vars.varying}, ${vars.amount}, ${event.time})";
+        let sink = site.sink(effect(insert)).await;
+        let user = "6f9619ff-8b86-d011-b42d-00c04fc964ff";
+        let mut published = avatar(1, "o", user);
+        for (name, value) in [("bits", "10110001"), ("varying", "twelve"), ("amount", "1234.56")] {
+            published.event.data.vars.insert(name.into(), value.into());
+        }
+        apply(&sink, &[published]).await;
+        for (expression, expected) in
+            [("fixed", user), ("bits::text", "10110001"), ("varying", "twelve"), ("amount::text", "1234.56")]
+        {
+            assert_eq!(site.texts(expression, "avatars", "1").await, [expected], "{expression}");
+        }
+        // Who is looked for by such a text is found.
+        let update = site.sink(effect("UPDATE avatars SET varying = 'found' WHERE fixed = ${vars.user}")).await;
+        apply(&update, &[avatar(2, "o", user)]).await;
+        assert_eq!(site.count("avatars WHERE varying = 'found'").await, 1);
+    });
 }
 
 async fn an_effect_happens_once_though_nothing_in_the_table_says_so(mut site: Site) {

@@ -128,6 +128,18 @@ impl SqlServer {
         }
     }
 
+    /// Has a PostgreSQL server start again as a standby, which takes no writes, or as a primary.
+    pub fn restart_as_standby(&self, standby: bool) {
+        self.kill();
+        let signal = self.data().join("standby.signal");
+        if standby {
+            self.write("standby.signal", "");
+        } else {
+            std::fs::remove_file(signal).expect("it was there");
+        }
+        self.restart();
+    }
+
     /// What the server has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()

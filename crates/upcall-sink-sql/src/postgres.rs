@@ -82,8 +82,9 @@ impl PostgresDatabase {
         let Some(Either::Left(types)) = statement.parameters() else { return Ok(Vec::new()) };
         let oids: Vec<_> = types.iter().filter_map(PgTypeInfo::oid).collect();
         drop(statement);
+        // With -1 a type is named so that a cast to it cuts nothing off: plain `character` would be of one character.
         let sql =
-            "SELECT format_type(oid, NULL) FROM UNNEST($1::oid[]) WITH ORDINALITY AS type(oid, place) ORDER BY place";
+            "SELECT format_type(oid, -1) FROM UNNEST($1::oid[]) WITH ORDINALITY AS type(oid, place) ORDER BY place";
         sqlx::query_scalar(sql).bind(oids).fetch_all(&mut *connection).await
     }
 
@@ -195,8 +196,13 @@ fn fault(code: &str) -> Fault {
         _ => match code.get(..2) {
             // Data, constraints, views that check, limits such as an index's, functions and triggers that raise.
             Some("09" | "21" | "22" | "23" | "27" | "38" | "39" | "44" | "54" | "P0") => Fault::Row,
-            Some("42" | "0A") => Fault::Schema,
-            _ => Fault::Unavailable,
+            // The connection, a lost prepared statement, who one is, what may be done with the server as it is, room, an
+            // administrator, the system, a standby's conflicts, corruption.
+            Some("08" | "25" | "26" | "28" | "3D" | "40" | "53" | "55" | "57" | "58" | "72" | "F0" | "HV" | "XX") => {
+                Fault::Unavailable
+            }
+            // Whatever else it is, such as a code of a trigger's own: if the tables are in order, it is the row.
+            _ => Fault::Schema,
         },
     }
 }

@@ -33,6 +33,8 @@ pub struct SqlSink {
     store: Store,
     effect: Effect,
     applied_kept: Duration,
+    /// How long refused rows are looked for in one batch.
+    halving_time: Duration,
     forget_next: Mutex<Instant>,
 }
 
@@ -50,8 +52,8 @@ impl SqlSink {
             other => return Err(OptionsError::Scheme(other.to_owned())),
         };
         let store = Store::new(database, dialect, &options);
-        let Options { effect, applied_kept, .. } = options;
-        Ok(Self { store, effect, applied_kept, forget_next: Mutex::new(Instant::now()) })
+        let Options { effect, applied_kept, statement_timeout: halving_time, .. } = options;
+        Ok(Self { store, effect, applied_kept, halving_time, forget_next: Mutex::new(Instant::now()) })
     }
 
     fn row<'e>(&self, item: &Item<'e>) -> Result<Row<'e>, Unstorable> {
@@ -75,22 +77,28 @@ impl SqlSink {
     }
 
     /// Applies rows, and notes a verdict for each that is not done. Halves what the database refuses until the
-    /// refused row is alone; stops at the first sign that it is the database.
+    /// refused row is alone; stops at the first sign that it is the database, and when that takes too long: the batch's
+    /// own time would run out, which costs every event in it an attempt.
     async fn apply(&self, rows: &[Row<'_>], places: &[usize], verdicts: &mut [Verdict]) {
         let everything: Range<usize> = 0..rows.len();
         let mut pending = vec![everything];
+        let (end, mut refused) = (Instant::now() + self.halving_time, 0);
         while let Some(range) = pending.pop() {
+            if refused > 0 && Instant::now() > end {
+                let reason =
+                    format!("the database refuses {refused} rows of a batch, which takes long; the others are next");
+                return leave(pending.into_iter().chain([range]).flatten(), places, verdicts, &reason);
+            }
             if range.is_empty() {
                 continue;
             }
             let Err(error) = self.store.apply(&rows[range.clone()]).await else { continue };
             let reason = error_chain(&error);
             if error.kind != StoreErrorKind::Row {
-                let untouched = pending.into_iter().chain([range]).flatten();
-                untouched.for_each(|at| verdicts[places[at]] = Verdict::Unavailable { reason: reason.clone() });
-                return;
+                return leave(pending.into_iter().chain([range]).flatten(), places, verdicts, &reason);
             }
             if range.len() == 1 {
+                refused += 1;
                 verdicts[places[range.start]] = Verdict::Retry { after: None, reason };
             } else {
                 let middle = range.start + range.len() / 2;
@@ -159,6 +167,11 @@ impl Sink for SqlSink {
     fn ordered_by_object(&self) -> bool {
         matches!(self.effect, Effect::Statement { .. })
     }
+}
+
+/// Has rows come again, which costs them no attempt.
+fn leave(rows: impl Iterator<Item = usize>, places: &[usize], verdicts: &mut [Verdict], reason: &str) {
+    rows.for_each(|at| verdicts[places[at]] = Verdict::Unavailable { reason: reason.to_owned() });
 }
 
 /// Whether the sink can read a URL, whether or not there is a database.

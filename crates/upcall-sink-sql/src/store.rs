@@ -68,7 +68,11 @@ impl Store {
         let applied = async {
             let mut conflicts = 0;
             loop {
-                let Err(error) = self.try_apply(rows).await else { return Ok(()) };
+                let error = match self.try_apply(rows).await {
+                    Ok(()) => return Ok(()),
+                    Err(Failed::ToBegin(error)) => return Err(self.not_begun(error)),
+                    Err(Failed::ToWrite(error)) => error,
+                };
                 match self.database.fault(&error) {
                     Fault::Conflict if conflicts < CONFLICTS_MAX => {
                         conflicts += 1;
@@ -137,18 +141,18 @@ impl Store {
         })
     }
 
-    async fn try_apply(&self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+    async fn try_apply(&self, rows: &[Row<'_>]) -> Result<(), Failed> {
         // A transaction holds others up: what can be done before it is done before.
         let batch = Batch::new(once_per_event(rows), self.is_table);
         let mut keys: Vec<Key> = batch.rows.iter().map(|row| row.applied()).collect();
         // Everybody takes keys and objects in one order, so that nobody waits for who waits for them.
         keys.sort_unstable();
-        let mut session = self.database.begin().await?;
+        let mut session = self.database.begin().await.map_err(Failed::ToBegin)?;
         match self.write(&mut *session, batch, &keys).await {
-            Ok(()) => session.end().commit().await,
+            Ok(()) => session.end().commit().await.map_err(Failed::ToWrite),
             Err(error) => {
                 session.end().rollback().await;
-                Err(error)
+                Err(Failed::ToWrite(error))
             }
         }
     }
@@ -185,6 +189,16 @@ impl Store {
         Err(StoreError { kind: StoreErrorKind::Timeout { database: self.database.name() }, source: None })
     }
 
+    /// No row is at fault before there is one, whatever the database says: it may be a standby.
+    fn not_begun(&self, error: sqlx::Error) -> StoreError {
+        let StoreError { kind, source } = self.error(error);
+        let kind = match kind {
+            StoreErrorKind::Row => StoreErrorKind::Unavailable { database: self.database.name() },
+            kind => kind,
+        };
+        StoreError { kind, source }
+    }
+
     fn error(&self, error: sqlx::Error) -> StoreError {
         let database = self.database.name();
         let kind = match self.database.fault(&error) {
@@ -195,6 +209,12 @@ impl Store {
         };
         StoreError { kind, source: Some(error.into()) }
     }
+}
+
+/// Where a transaction failed.
+enum Failed {
+    ToBegin(sqlx::Error),
+    ToWrite(sqlx::Error),
 }
 
 /// What one transaction writes.

@@ -16,8 +16,12 @@ mod number {
     /// No value for a column without a default; a value or text that does not fit its column; a row that is too
     /// large; JSON that is none; a check that fails; a `SIGNAL`.
     pub(super) const ROWS: [u16; 10] = [1364, 1366, 1118, 3140, 3141, 3819, 4025, 1644, 1265, 1411];
-    /// No such table, no such column, no syntax that the server knows.
-    pub(super) const SCHEMA: [u16; 5] = [1146, 1054, 1064, 1136, 1305];
+    /// The server as it is: full, without memory, shutting down, read-only, of too many connections, with a table that
+    /// is broken, a storage engine that fails, a binary log that can't be written so, a connection that was ended.
+    pub(super) const SERVER: [u16; 27] = [
+        1021, 1026, 1030, 1034, 1035, 1037, 1038, 1040, 1041, 1053, 1114, 1129, 1130, 1158, 1159, 1160, 1161, 1180,
+        1194, 1195, 1203, 1226, 1290, 1665, 1792, 1836, 1927,
+    ];
 }
 
 /// What an error means.
@@ -33,11 +37,12 @@ pub(super) fn of(error: &sqlx::Error) -> Fault {
         _ if number::DENIED.contains(&number) => Fault::Unavailable,
         _ if number::TIMEOUTS.contains(&number) => Fault::Timeout,
         _ if number::ROWS.contains(&number) => Fault::Row,
-        _ if number::SCHEMA.contains(&number) => Fault::Schema,
+        _ if number::SERVER.contains(&number) => Fault::Unavailable,
         _ => match state.as_deref().and_then(|state| state.get(..2)) {
             Some("21" | "22" | "23" | "44" | "45") => Fault::Row,
-            Some("42") => Fault::Schema,
-            _ => Fault::Unavailable,
+            Some("08" | "25" | "28" | "70") => Fault::Unavailable,
+            // Whatever else it is, such as texts that can't be compared: if the tables are in order, it is the row.
+            _ => Fault::Schema,
         },
     }
 }

@@ -103,7 +103,8 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     let concurrency = section.or(
         "concurrency",
         2,
-        "The most batches that are under way at once. By default one for messages to people.",
+        "The most batches that are under way at once. By default one for messages to people, and for a \
+         `statement` of yours, since two of these may wait for each other's rows.",
     );
     let attempts_max = section.or(
         "attempts_max",

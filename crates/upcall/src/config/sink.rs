@@ -70,7 +70,7 @@ impl Sink {
         consumer: &mut upcall_consumer::Options,
     ) {
         match self {
-            Self::Sql(_) => {}
+            Self::Sql(options) => sql::fit(options, given, consumer),
             Self::Webhook(options) => webhook::fit(options, section, given, events_kept, consumer),
             Self::Notify(options) => notify::fit(options, section, given, consumer),
             Self::Command(options) => command::fit(options, section, given, consumer),

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use toml::Value;
 use upcall_sink_sql::{Effect, Options, TableName, UserStatement};
 
 use crate::config::certificates::{self, PemKind};
-use crate::config::consumer::parse;
+use crate::config::consumer::{Given, parse};
 use crate::config::reader::{Section, kind_of};
 use crate::config::secret;
 use crate::config::setting::{Count, Setting};
@@ -172,6 +172,14 @@ fn read_effect(section: &mut Section<'_>) -> Option<Effect> {
         );
     }
     Some(Effect::Statement { statement: statement?, applied: applied? })
+}
+
+/// Makes the consumer go with the sink where nothing else was given.
+pub(super) fn fit(options: &Options, given: Given, consumer: &mut upcall_consumer::Options) {
+    // Two transactions that run a statement of the user's may want rows of each other, such as an account's: a deadlock.
+    if matches!(options.effect, Effect::Statement { .. }) && !given.concurrency {
+        consumer.concurrency = NonZeroUsize::MIN;
+    }
 }
 
 /// Reports what does not go with the consumer.
