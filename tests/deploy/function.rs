@@ -57,6 +57,10 @@ fn only_a_function_without_an_http_trigger_takes_notifications() {
         }
         // What all of them share is merged in.
         assert_eq!(props["customRuntimeConfig"]["command"], json!(["/code/bootstrap"]));
+        // What an instance waits for, when it is new and at its end, is shorter.
+        for hook in ["initializer", "preStop"] {
+            assert!(props["instanceLifecycleConfig"][hook]["timeout"].as_u64() >= Some(3), "{hook}");
+        }
         assert!(props["vpcConfig"]["vpcId"].is_string() && props["timeout"].as_u64() >= Some(5));
     }
 }

@@ -38,6 +38,8 @@ pub struct Collector {
 pub struct Kept {
     /// Spans, each with its process.
     pub spans: Vec<Collected<Span>>,
+    /// How many requests they came in.
+    pub span_requests: usize,
     /// Log lines.
     pub lines: Vec<Collected<opentelemetry_proto::tonic::logs::v1::LogRecord>>,
     /// Metrics, as often as they came.
@@ -62,6 +64,8 @@ pub struct Collected<T> {
 pub enum Behaviour {
     /// It takes everything.
     Works,
+    /// It takes everything, and takes so long for each request.
+    Slow(Duration),
     /// It accepts connections and requests, and never answers.
     Hangs,
 }
@@ -145,8 +149,10 @@ async fn answer(
 ) -> Result<Response<Body>, hyper::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    if behaviour == Behaviour::Hangs {
-        tokio::time::sleep(Duration::from_secs(3600)).await;
+    match behaviour {
+        Behaviour::Works => {}
+        Behaviour::Slow(time) => tokio::time::sleep(time).await,
+        Behaviour::Hangs => std::future::pending().await,
     }
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let content_type = text("content-type");
@@ -180,6 +186,7 @@ async fn answer(
 
 impl Kept {
     fn add_spans(&mut self, message: &[u8]) {
+        self.span_requests += 1;
         for of_process in ExportTraceServiceRequest::decode(message).expect("it is OTLP").resource_spans {
             let resource = resource(of_process.resource);
             let spans = of_process.scope_spans.into_iter().flat_map(|scope| scope.spans);

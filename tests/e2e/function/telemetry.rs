@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use upcall_tests::collector::{self, Behaviour, Collector, attribute};
+use upcall_tests::http::{exchange, wait_until};
 use upcall_tests::nats::{NatsServer, is_missing};
 use upcall_tests::proxy::{Link, Proxy};
 
-use super::Instance;
 use super::events::{EVENTS, NOTIFIED, of_oss};
+use super::{Instance, with_headers};
 
 const PROTOCOLS: [&str; 2] = ["grpc", "http"];
 const REQUEST_ID: &str = "5CF3E7821AB22D0FDB86704D";
@@ -18,6 +19,8 @@ const REQUEST_ID: &str = "5CF3E7821AB22D0FDB86704D";
 const FLUSH_TIME: Duration = Duration::from_millis(300);
 /// How long an answer may take where the collector hangs: far less than OSS waits.
 const LONG: Duration = Duration::from_secs(2);
+/// How many callbacks an instance takes at a time in a test.
+const AT_A_TIME: usize = 20;
 /// Longer than an unused connection is trusted.
 const FROZEN: Duration = Duration::from_secs(5);
 
@@ -158,6 +161,29 @@ fn a_collector_that_hangs_costs_one_wait_and_not_one_for_each_callback() {
         assert!((1..10).contains(&waited), "{protocol}: {took:?}");
         assert!(took[0] >= FLUSH_TIME, "the first waits: {protocol}: {took:?}");
     }
+}
+
+#[test]
+fn callbacks_that_are_answered_at_a_time_share_a_request_to_the_collector() {
+    if is_missing("an instance with a slow collector") {
+        return;
+    }
+    let server = NatsServer::start();
+    let collector = Collector::start(Behaviour::Slow(FLUSH_TIME / 6));
+    let instance = Instance::start(server.address(), "", &telemetry(collector.address(), "grpc"));
+    std::thread::scope(|scope| {
+        for number in 0..AT_A_TIME {
+            let request = instance.callback(&format!("{number}.png"), &format!("5CF3E7821AB22D0F{number:08X}"));
+            let address = instance.address;
+            scope.spawn(move || {
+                let answer = exchange(address, &with_headers(&request, "/http-invoke")).unwrap();
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            });
+        }
+    });
+    wait_until("every trace is with the collector", || traces(&collector).len() == AT_A_TIME);
+    let requests = collector.kept().span_requests;
+    assert!(requests <= AT_A_TIME / 2, "{requests}");
 }
 
 #[test]
