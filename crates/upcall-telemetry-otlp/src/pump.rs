@@ -135,3 +135,48 @@ pub(crate) fn said(done: oneshot::Sender<()>) {
     // Whoever asked may have gone meanwhile.
     let _ = done.send(());
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::options::{Options, Protocol};
+    use crate::queue::Queue;
+
+    /// As an instance does that was frozen while it sent: what it sent fails as soon as it is thawed.
+    #[tokio::test]
+    async fn whoever_begins_to_wait_during_an_attempt_in_vain_has_another_one_made() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let options = Options { protocol: Protocol::Http, ..Options::new(endpoint.parse().unwrap()) };
+        let side = Arc::<Side>::default();
+        let (queue, out) = Queue::new(8, &side);
+        let (_stop, stop) = watch::channel(false);
+        let (_renewed, transport) = watch::channel(Transport::new(&options).unwrap());
+        let health = Arc::new(Health::new(&options.endpoint));
+        let courier = Courier { transport, kind: Kind::Traces, side: Arc::clone(&side), health, stop };
+        queue.put(|| 1);
+        let told = async {
+            let (first, _) = listener.accept().await.unwrap();
+            let broken = async {
+                // Somebody waits.
+                let _ = side.patience.wanted().wait_for(|wanted| *wanted == 1).await;
+                drop(first);
+                let (mut second, _) = listener.accept().await.unwrap();
+                second.read_u8().await.unwrap();
+                second.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            };
+            let flushed = async {
+                queue.flush(Duration::from_secs(20), false).await;
+                assert_eq!(side.counts.sent(), 1, "it is sent when the wait is over");
+            };
+            tokio::join!(broken, flushed);
+        };
+        tokio::select! {
+            () = courier.run(out, Bytes::from) => panic!("it has ended"),
+            () = told => {}
+        }
+    }
+}

@@ -1,12 +1,17 @@
 //! What Function Compute asks of an instance, and what it passes on.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use upcall_tests::executable;
 use upcall_tests::http::{exchange, wait_until};
 use upcall_tests::nats::{NatsServer, is_missing};
+use upcall_tests::proxy::{Link, Proxy};
 
 use super::{INVOCATION, Instance, SECRET};
+
+/// How far away a server is: much longer than a callback takes that asks for nothing.
+const FAR: Duration = Duration::from_millis(150);
 
 #[test]
 fn a_callback_passed_on_by_function_compute_is_an_event_before_it_is_answered() {
@@ -37,12 +42,17 @@ fn what_is_left_to_do_for_a_rejected_callback_is_done_before_the_instance_is_fro
         return;
     }
     let server = NatsServer::start();
-    let mut instance = Instance::start(server.address(), "", "");
+    let proxy = Proxy::start(server.address());
+    let mut instance = Instance::start(proxy.address(), "", "");
     let mut request = instance.callback("a.png", "5CF3E7821AB22D0FDB86704D");
     let last = request.len() - 1;
     request[last] = b'E';
+    proxy.set(Link::Latency(FAR));
+    let begin = Instant::now();
     let answer = instance.pass_on(&request, "/http-invoke");
     instance.signal("-STOP");
+    assert!(begin.elapsed() >= FAR, "the answer waits for the server's: {:?}", begin.elapsed());
+    proxy.set(Link::Whole);
     assert_eq!((answer.status, answer.error_code().as_str()), (403, "signature_mismatch"));
     let quarantined = instance.quarantined();
     assert_eq!(quarantined.len(), 1, "it is there when the instance is frozen");

@@ -21,7 +21,7 @@ const FLUSH_TIME: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(2);
 /// How many callbacks an instance takes at a time in a test.
 const AT_A_TIME: usize = 20;
-/// Longer than an unused connection is trusted.
+/// Longer than an unused connection is trusted, and than nobody waits for a collector that was away once.
 const FROZEN: Duration = Duration::from_secs(5);
 
 /// Every trace is recorded, and metrics are sent when the process starts, and then in an hour.
@@ -198,6 +198,29 @@ fn a_connection_to_the_collector_that_died_while_the_instance_was_frozen_is_not_
         instance.answer_and_freeze("a.png", REQUEST_ID);
         check_traces(&collector, 1);
         proxy.set(Link::HalfOpen);
+        std::thread::sleep(FROZEN);
+        proxy.set(Link::Whole);
+        instance.signal("-CONT");
+        instance.answer_and_freeze("b.png", "5CF3E7821AB22D0FDB86704E");
+        check_traces(&collector, 2);
+        instance.signal("-CONT");
+    }
+}
+
+#[test]
+fn what_could_not_be_sent_before_an_instance_was_frozen_is_sent_with_its_next_callback() {
+    if is_missing("an instance whose collector is away until it is thawed") {
+        return;
+    }
+    for protocol in PROTOCOLS {
+        let (server, collector) = (NatsServer::start(), Collector::start(Behaviour::Works));
+        let proxy = Proxy::start(collector.address());
+        let mut instance = Instance::start(server.address(), "", &telemetry(proxy.address(), protocol));
+        proxy.set(Link::Blackhole);
+        instance.answer_and_freeze("a.png", REQUEST_ID);
+        check_traces(&collector, 0);
+        proxy.set(Link::Cut);
+        // Until a collector is waited for again.
         std::thread::sleep(FROZEN);
         proxy.set(Link::Whole);
         instance.signal("-CONT");
