@@ -71,6 +71,15 @@ fn whoever_only_consumes_needs_no_route_and_listens_for_no_callbacks() {
     let fine = serde_json::json!({ "name": "consumer catalog", "ready": true, "reason": null });
     assert_eq!(component(admin, "consumer catalog"), fine);
     wait_until("it counts what it consumed", || get(admin, "/metrics").unwrap().text().contains(done));
+    wait_until("it says what is tried again", || {
+        let failing = component(admin, "consumer failing");
+        failing["ready"] == true
+            && failing["reason"].as_str().is_some_and(|why| why.starts_with("1 event has failed and is tried again"))
+    });
+    consumer.wait_for("line about the first failure", |line| {
+        let parts = ["WARN", "an event has failed", "failing", "5CF3E7821AB22D0FDB867000", "a.png", "again_in_s"];
+        parts.iter().all(|part| line.contains(part)).then_some(())
+    });
     let metrics = |admin| get(admin, "/metrics").unwrap().text();
     wait_until("it says how far its consumers are", || {
         let page = metrics(admin);

@@ -8,6 +8,7 @@ mod batch;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod consumer;
+mod failing;
 mod options;
 mod path;
 mod queue;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use backoff::Backoff;
 pub use consumer::Consumer;
+pub use failing::Retrying;
 pub use options::Options;
 pub use sink::{Item, Sink, Verdict};
 pub use stats::{Snapshot, State, Stats};

@@ -117,9 +117,9 @@ async fn settle(
     stats: &Stats,
 ) -> Result<(), SettleError> {
     let (event, attempt, started) = (delivery.event().id, delivery.attempt(), Instant::now());
-    let request_id = match &settlement {
-        Settlement::DeadLetter { .. } => delivery.event().data.request_id.clone(),
-        Settlement::Ack | Settlement::Retry { .. } | Settlement::HandBack => None,
+    let upload = match &settlement {
+        Settlement::DeadLetter { .. } | Settlement::Retry { .. } => Upload::of(&delivery),
+        Settlement::Ack | Settlement::HandBack => Upload::default(),
     };
     trace::ended(delivery.span(), "upcall.outcome", outcome(&settlement), settlement != Settlement::Ack);
     let (mut failures, mut late) = (0, None);
@@ -143,19 +143,54 @@ async fn settle(
         sleep(SETTLE_BACKOFF.draw(failures)).await;
     }
     match settlement {
-        Settlement::Ack => stats.count(acked_as, 1),
+        Settlement::Ack => {
+            stats.count(acked_as, 1);
+            if attempt > 1 {
+                stats.retries_no_more(&event);
+            }
+        }
         Settlement::HandBack => stats.count(Count::HandedBack, 1),
-        Settlement::Retry { reason, .. } => {
-            stats.failed(&reason);
+        Settlement::Retry { after, reason } => {
             stats.count(Count::Retried, 1);
+            if let Some(others) = stats.retries(event, after, &reason) {
+                let Upload { request_id, object } = upload;
+                let again_in_s = after.as_secs_f64().ceil();
+                tracing::warn!(
+                    consumer,
+                    %event,
+                    request_id,
+                    object,
+                    attempt,
+                    reason,
+                    again_in_s,
+                    others,
+                    "an event has failed, and is tried again; `others` have failed since this was last said"
+                );
+            }
         }
         Settlement::DeadLetter { reason } => {
             stats.failed(&reason);
             stats.count(Count::Dead, 1);
-            tracing::warn!(consumer, %event, request_id, attempt, reason, "dead letter: the sink can't take this event");
+            stats.retries_no_more(&event);
+            let Upload { request_id, object } = upload;
+            tracing::warn!(consumer, %event, request_id, object, attempt, reason, "dead letter: the sink can't take this event");
         }
     }
     Ok(())
+}
+
+/// What a line says of an event's upload.
+#[derive(Default)]
+struct Upload {
+    request_id: Option<String>,
+    object: String,
+}
+
+impl Upload {
+    fn of(delivery: &Delivery) -> Self {
+        let upload = &delivery.event().data;
+        Self { request_id: upload.request_id.clone(), object: upload.object.clone() }
+    }
 }
 
 fn outcome(settlement: &Settlement) -> &'static str {

@@ -2,6 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use upcall_event::EventId;
+
+use crate::failing::{Failing, Retrying};
 
 /// A handle to a consumer's numbers; cheap to clone, and good after the consumer has stopped.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +28,7 @@ struct Inner {
     late: AtomicU64,
     late_reason: Mutex<Option<String>>,
     last_error: Mutex<Option<String>>,
+    failing: Mutex<Failing>,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +65,7 @@ pub struct Snapshot {
 }
 
 /// How a consumer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum State {
     /// It has not reached its bus or its target yet.
     #[default]
@@ -156,6 +163,24 @@ impl Stats {
 
     pub(crate) fn failed(&self, error: &str) {
         *self.0.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_owned());
+    }
+
+    /// What has failed and waits for its next attempt, if anything does.
+    #[must_use]
+    pub fn retrying(&self) -> Option<Retrying> {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner).retrying(Instant::now())
+    }
+
+    /// Takes note that an event is tried again. If that is worth a line, gives how many others it stands for.
+    pub(crate) fn retries(&self, event: EventId, after: Duration, reason: &str) -> Option<u64> {
+        self.failed(reason);
+        let mut failing = self.0.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.failed(event, after, reason, Instant::now())
+    }
+
+    /// Takes note that an event which may have failed before is tried no more.
+    pub(crate) fn retries_no_more(&self, event: &EventId) {
+        self.0.failing.lock().unwrap_or_else(PoisonError::into_inner).ended(event);
     }
 
     pub(crate) fn count(&self, what: Count, events: u64) {
