@@ -119,6 +119,9 @@ impl Work {
                 other => others.push((delivery, other)),
             }
         }
+        if let (Report::Up, false, Some(reason)) = (&report, others.is_empty(), self.sink.fault()) {
+            report = Report::Down(reason);
+        }
         let taken = settle_all(others, self.name(), &self.stats).await;
         Judged { report, taken, done }
     }

@@ -36,6 +36,12 @@ pub trait Sink: Send + Sync {
     /// Takes a batch of at least one event, and says of each what became of it.
     async fn deliver(&self, batch: &[Item<'_>]) -> Vec<Verdict>;
 
+    /// Says what is wrong with the target, where deliveries have shown that it is out of order, though each event was
+    /// judged by itself. The consumer then waits as after [`Verdict::Unavailable`]. Asked after a delivery.
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     /// Lets go of the target. Called once, after the last delivery.
     async fn close(&self) {}
 
@@ -69,6 +75,15 @@ impl Verdict {
             Self::Retry { .. } => "retry",
             Self::Dead { .. } => "dead",
             Self::Unavailable { .. } => "unavailable",
+        }
+    }
+
+    /// Why the event is not done, if it is not.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Done => None,
+            Self::Retry { reason, .. } | Self::Dead { reason } | Self::Unavailable { reason } => Some(reason),
         }
     }
 }

@@ -226,6 +226,52 @@ fn an_outage_of_a_day_costs_no_event_an_attempt() {
 }
 
 #[test]
+fn a_target_that_fails_its_trials_is_not_back_until_an_event_gets_through() {
+    in_virtual_time(async {
+        let bus = bus_with(1);
+        let sink = script([]);
+        sink.always.lock().unwrap().insert(id(0), Act::Say(retry("status 401")));
+        *sink.fault.lock().unwrap() = Some("status 401 (5 in a row)".to_owned());
+        let world = World::start(&bus, sink, options(1, 1, 0));
+        let (began, mut seen) = (Instant::now(), BTreeSet::new());
+        while began.elapsed() < Duration::from_secs(600) {
+            sleep(Duration::from_millis(100)).await;
+            seen.insert(world.stats.condition());
+        }
+        let is_down = |(state, fault): &(State, Option<String>)| {
+            *state == State::TargetDown && fault.as_deref() == Some("status 401 (5 in a row)")
+        };
+        assert!(seen.iter().all(is_down), "it is prepared again and again, and never shown as in order: {seen:?}");
+        assert!(world.sink.log.lock().unwrap().batches.len() > 2, "events try it meanwhile");
+        *world.sink.fault.lock().unwrap() = None;
+        world.sink.always.lock().unwrap().clear();
+        world.until_settled().await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.stats.state(), State::Ready);
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn an_event_that_is_tried_again_shows_until_it_is_done() {
+    in_virtual_time(async {
+        let bus = bus_with(3);
+        let sink = script([(1, vec![Act::Say(retry("no such column")), Act::Say(retry("no such table"))])]);
+        let world = World::start(&bus, sink, options(1, 1, 0));
+        while world.stats.snapshot().retried < 2 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let retrying = world.stats.retrying().unwrap();
+        assert_eq!((retrying.events, &*retrying.reason), (1, "no such table"));
+        assert_eq!(world.stats.state(), State::Ready);
+        world.until_settled().await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(world.stats.retrying(), None);
+        world.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn a_poisonous_event_dies_alone() {
     for (poison, attempts_max) in [(Act::Panic, 1), (Act::Panic, 3), (Act::Hang, 1), (Act::Hang, 3)] {
         in_virtual_time(async {

@@ -1,10 +1,13 @@
-//! When a target is better left alone.
+//! When a target is better left alone, and why.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::rounded;
 
 /// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +32,36 @@ impl Default for BreakerOptions {
 #[derive(Debug)]
 pub struct Breaker {
     options: BreakerOptions,
-    state: Mutex<State>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    /// How many calls have failed since one succeeded, and why the last of them did.
+    failures: u32,
+    reason: String,
+    /// Whether the target has asked for the quiet itself.
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     Closed { failures: u32 },
     Open { until: Instant, wait: Duration, is_tried: bool },
+}
+
+/// Why a target is left alone, and for how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resting {
+    /// What was said of the last call that failed.
+    pub reason: String,
+    /// How many have failed in a row.
+    pub failures: u32,
+    /// How long it is left alone from now on.
+    pub wait: Duration,
+    /// Whether it has asked for that.
+    pub asked: bool,
 }
 
 /// Whether a call may be made.
@@ -56,13 +82,14 @@ impl Breaker {
     /// A closed breaker.
     #[must_use]
     pub fn new(options: BreakerOptions) -> Self {
-        Self { options, state: Mutex::new(State::Closed { failures: 0 }) }
+        let inner = Inner { state: CLOSED, failures: 0, reason: String::new(), asked: false };
+        Self { options, inner: Mutex::new(inner) }
     }
 
     /// Says whether a call may be made. A trial whose end is never reported is forgotten after as long as the breaker was
     /// open.
     pub fn admit(&self, now: Instant) -> Admission {
-        let mut state = self.lock();
+        let state = &mut self.lock().state;
         match *state {
             State::Closed { .. } => Admission::Free,
             State::Open { until, .. } if now < until => Admission::Refused { until },
@@ -76,27 +103,37 @@ impl Breaker {
     /// Whether the target is in order, as far as is known.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        matches!(*self.lock(), State::Closed { .. })
+        matches!(self.lock().state, State::Closed { .. })
     }
 
     /// When the next trial may be, if that is not now.
     #[must_use]
     pub fn open_until(&self, now: Instant) -> Option<Instant> {
-        match *self.lock() {
+        match self.lock().state {
             State::Open { until, .. } if now < until => Some(until),
             State::Open { .. } | State::Closed { .. } => None,
         }
     }
 
-    /// Takes note that a call succeeded.
-    pub fn succeeded(&self) {
-        *self.lock() = State::Closed { failures: 0 };
+    /// Why no call may be made, if that is so.
+    #[must_use]
+    pub fn resting(&self, now: Instant) -> Option<Resting> {
+        let wait = self.open_until(now)? - now;
+        let inner = self.lock();
+        Some(Resting { reason: inner.reason.clone(), failures: inner.failures, wait, asked: inner.asked })
     }
 
-    /// Takes note that a call failed in a way that says something about the target.
-    pub fn failed(&self, now: Instant) {
-        let mut state = self.lock();
-        *state = match *state {
+    /// Takes note that a call succeeded.
+    pub fn succeeded(&self) {
+        let mut inner = self.lock();
+        (inner.state, inner.failures) = (CLOSED, 0);
+    }
+
+    /// Takes note that a call failed in a way that says something about the target, and what.
+    pub fn failed(&self, now: Instant, reason: &str) {
+        let mut inner = self.lock();
+        inner.note(reason, false);
+        inner.state = match inner.state {
             State::Closed { failures } if failures + 1 < self.options.failures_max.get() => {
                 State::Closed { failures: failures + 1 }
             }
@@ -104,16 +141,18 @@ impl Breaker {
         };
     }
 
-    /// Takes note that the target can't be reached at all: opens at once.
-    pub fn trip(&self, now: Instant) {
-        let mut state = self.lock();
-        *state = self.opened(*state, now);
+    /// Takes note that the target can't be reached at all, and why: opens at once.
+    pub fn trip(&self, now: Instant, reason: &str) {
+        let mut inner = self.lock();
+        inner.note(reason, false);
+        inner.state = self.opened(inner.state, now);
     }
 
-    /// Opens at once, until a moment that the target has asked for.
-    pub fn hold(&self, until: Instant) {
-        let mut state = self.lock();
-        *state = match *state {
+    /// Opens at once, until a moment that the target has asked for in its answer.
+    pub fn hold(&self, until: Instant, reason: &str) {
+        let mut inner = self.lock();
+        inner.note(reason, true);
+        inner.state = match inner.state {
             State::Open { until: earlier, wait, .. } => {
                 State::Open { until: until.max(earlier), wait, is_tried: false }
             }
@@ -135,10 +174,36 @@ impl Breaker {
         State::Open { until: now + wait, wait, is_tried: false }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// As it begins, and after each success.
+const CLOSED: State = State::Closed { failures: 0 };
+
+impl Inner {
+    fn note(&mut self, reason: &str, asked: bool) {
+        self.failures = self.failures.saturating_add(1);
+        reason.clone_into(&mut self.reason);
+        self.asked = asked;
+    }
+}
+
+impl fmt::Display for Resting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        if self.failures > 1 {
+            write!(f, " ({} in a row)", self.failures)?;
+        }
+        if self.asked {
+            f.write_str("; it has asked by Retry-After to be left alone")?;
+        }
+        write!(f, "; one event tries again in {}", rounded(self.wait))
+    }
+}
+
+impl std::error::Error for Resting {}
 
 #[cfg(test)]
 mod tests {
@@ -152,7 +217,7 @@ mod tests {
 
     fn opened(now: Instant) -> Breaker {
         let breaker = breaker();
-        (0..3).for_each(|_| breaker.failed(now));
+        (0..3).for_each(|_| breaker.failed(now, "no"));
         breaker
     }
 
@@ -160,8 +225,8 @@ mod tests {
     fn only_failures_in_a_row_open_it() {
         let (breaker, now) = (breaker(), Instant::now());
         for _ in 0..10 {
-            breaker.failed(now);
-            breaker.failed(now);
+            breaker.failed(now, "no");
+            breaker.failed(now, "no");
             breaker.succeeded();
         }
         assert_eq!(breaker.admit(now), Admission::Free);
@@ -177,7 +242,7 @@ mod tests {
             now += wait * SECOND;
             assert_eq!(breaker.admit(now), Admission::Trial);
             assert!(matches!(breaker.admit(now), Admission::Refused { .. }));
-            breaker.failed(now);
+            breaker.failed(now, "no");
         }
         now += 4 * SECOND;
         assert_eq!(breaker.admit(now), Admission::Trial);
@@ -189,7 +254,7 @@ mod tests {
     fn failures_of_before_it_opened_do_not_keep_it_open() {
         let now = Instant::now();
         let breaker = opened(now);
-        breaker.failed(now + SECOND / 2);
+        breaker.failed(now + SECOND / 2, "no");
         assert_eq!(breaker.admit(now + SECOND), Admission::Trial);
     }
 
@@ -204,17 +269,33 @@ mod tests {
     #[test]
     fn a_target_that_can_not_be_reached_opens_it_at_once() {
         let (breaker, now) = (breaker(), Instant::now());
-        breaker.trip(now);
-        breaker.trip(now);
+        breaker.trip(now, "no route");
+        breaker.trip(now, "no route");
         assert_eq!((breaker.is_closed(), breaker.open_until(now)), (false, Some(now + SECOND)));
     }
 
     #[test]
     fn a_target_that_asks_for_quiet_gets_it() {
         let (breaker, now) = (breaker(), Instant::now());
-        breaker.hold(now + 60 * SECOND);
-        breaker.hold(now + 30 * SECOND);
+        breaker.hold(now + 60 * SECOND, "busy");
+        breaker.hold(now + 30 * SECOND, "busy");
         assert_eq!(breaker.admit(now + 59 * SECOND), Admission::Refused { until: now + 60 * SECOND });
         assert_eq!(breaker.admit(now + 60 * SECOND), Admission::Trial);
+    }
+
+    #[test]
+    fn whoever_is_refused_learns_what_went_wrong_and_when_the_next_trial_is() {
+        let (breaker, now) = (breaker(), Instant::now());
+        assert_eq!(breaker.resting(now), None);
+        (0..3).for_each(|_| breaker.failed(now, "status 401 Unauthorized"));
+        let said = |after: Duration| breaker.resting(now + after).map(|resting| resting.to_string());
+        let expected = "status 401 Unauthorized (3 in a row); one event tries again in 1 s";
+        assert_eq!(said(SECOND / 3).as_deref(), Some(expected));
+        assert_eq!(said(SECOND), None, "one may try");
+        breaker.succeeded();
+        breaker.hold(now + 8 * SECOND, "status 429 Too Many Requests");
+        let expected =
+            "status 429 Too Many Requests; it has asked by Retry-After to be left alone; one event tries again in 8 s";
+        assert_eq!(said(Duration::ZERO).as_deref(), Some(expected));
     }
 }

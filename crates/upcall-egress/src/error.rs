@@ -14,6 +14,8 @@ pub struct Error {
     /// What to branch on.
     pub kind: ErrorKind,
     source: Source,
+    /// What to do about it, where that is known.
+    remedy: Option<&'static str>,
 }
 
 /// What kind of failure it was.
@@ -43,7 +45,9 @@ impl ErrorKind {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, source: impl Into<Source>) -> Self {
-        Self { kind, source: source.into() }
+        let source = source.into();
+        let remedy = if kind == ErrorKind::Tls { tls_remedy(&*source) } else { None };
+        Self { kind, source, remedy }
     }
 
     pub(crate) fn from_request(error: reqwest::Error) -> Self {
@@ -71,7 +75,8 @@ impl fmt::Display for Error {
             ErrorKind::Timeout => "the endpoint did not answer in time",
             ErrorKind::Broken => "the connection to the endpoint broke before an answer",
             ErrorKind::Other => "the endpoint gave no answer that HTTP knows",
-        })
+        })?;
+        self.remedy.map_or(Ok(()), |remedy| write!(f, " ({remedy})"))
     }
 }
 
@@ -79,6 +84,33 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.source)
     }
+}
+
+/// What to do about a failure of TLS, as far as its words tell. They are those of `rustls` and `webpki`.
+#[must_use]
+pub fn tls_remedy(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    const REMEDIES: [(&str, &str); 5] = [
+        (
+            "CaUsedAsEndEntity",
+            "its certificate is that of an authority, not a server's: have the authority issue one for this host, and name the authority in `ca`",
+        ),
+        ("InvalidContentType", "what answers there does not speak TLS: is it `http://`, or another port?"),
+        ("UnknownIssuer", "nobody who is trusted has issued its certificate: name its authority in `ca`"),
+        (
+            "NotValidForName",
+            "its certificate is for another name: call it by that name, or have one issued for this one",
+        ),
+        ("Expired", "its certificate has expired, or a clock is wrong"),
+    ];
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = format!("{error} {error:?}");
+        if let Some((_, remedy)) = REMEDIES.iter().find(|(word, _)| said.contains(word)) {
+            return Some(remedy);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// Finds an error in a chain, also where an [`io::Error`] wraps it, which then leaves it out of the chain.

@@ -16,7 +16,7 @@ pub struct Guard {
 
 /// An address that may not be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{address} is {kind}, and is not allowed")]
+#[error("{address} is {kind}, and is not allowed. Add it to `allow_networks` if it may be")]
 pub struct Refused {
     /// The address.
     pub address: IpAddr,

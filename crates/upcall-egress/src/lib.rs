@@ -17,15 +17,16 @@ mod pace;
 mod rate;
 mod resolver;
 mod retry_after;
+mod rounded;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tls;
 
 pub use address::Kind;
-pub use breaker::{Admission, Breaker, BreakerOptions};
+pub use breaker::{Admission, Breaker, BreakerOptions, Resting};
 pub use client::{BuildError, Client, ClientOptions, InvalidAuthority, Response, authorities};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use error::{Error, ErrorKind, Source};
+pub use error::{Error, ErrorKind, Source, tls_remedy};
 pub use excerpt::excerpt;
 pub use guard::{Guard, Refused};
 pub use header::{InvalidHeader, header};
@@ -34,5 +35,6 @@ pub use pace::{Pace, TooLong};
 pub use rate::{InvalidRate, Rate};
 pub use resolver::{Lookup, SystemLookup};
 pub use retry_after::retry_after;
+pub use rounded::rounded;
 pub use rustls::pki_types::CertificateDer;
 pub use tls::{client_tls, machine_roots};

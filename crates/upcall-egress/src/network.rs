@@ -12,10 +12,25 @@ pub struct Network(IpNet);
 
 /// Text that names no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no network: write an address, such as `10.1.2.3`, or one with a prefix, such as `10.0.0.0/8` or `fd00::/8`"
-)]
-pub struct InvalidNetwork(String);
+pub enum InvalidNetwork {
+    /// It has another form.
+    #[error(
+        "{0:?} is no network: write an address, such as `10.1.2.3`, or one with a prefix, such as `10.0.0.0/8` or `fd00::/8`"
+    )]
+    Form(String),
+    /// It has bits behind the prefix, so that somebody may have meant another one.
+    #[error(
+        "{text:?} has bits set behind its prefix: write `{network}` for the network, or `{address}` for the address"
+    )]
+    HostBits {
+        /// As it was written.
+        text: String,
+        /// The network that it is in.
+        network: IpNet,
+        /// The address that it names.
+        address: IpAddr,
+    },
+}
 
 impl Network {
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
@@ -33,9 +48,12 @@ impl FromStr for Network {
     fn from_str(text: &str) -> Result<Self, InvalidNetwork> {
         let network = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
         let is_plain = |network: &IpNet| network.addr().to_canonical() == network.addr();
-        // Bits behind the prefix are a mistake: somebody meant another network.
-        let exact = network.filter(|network| network.trunc() == *network && is_plain(network));
-        exact.map(Self).ok_or_else(|| InvalidNetwork(text.to_owned()))
+        let network = network.filter(is_plain).ok_or_else(|| InvalidNetwork::Form(text.to_owned()))?;
+        if network.trunc() != network {
+            let (text, address) = (text.to_owned(), network.addr());
+            return Err(InvalidNetwork::HostBits { text, network: network.trunc(), address });
+        }
+        Ok(Self(network))
     }
 }
 
@@ -57,5 +75,7 @@ mod tests {
         for wrong in ["", "10", "10.0.0.0/33", "10.0.0.1/8", "10.0.0.0/", "fd00::1/8", "::ffff:10.0.0.0/104", "a/8"] {
             assert!(wrong.parse::<Network>().is_err(), "{wrong:?}");
         }
+        let error = "127.0.0.1/8".parse::<Network>().unwrap_err().to_string();
+        assert!(error.contains("write `127.0.0.0/8` for the network, or `127.0.0.1` for the address"), "{error}");
     }
 }

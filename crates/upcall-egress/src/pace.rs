@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::Rate;
+use crate::{Rate, rounded};
 
 /// Lets no more begin in any stretch of the rate's time than the rate says. Who comes too early waits.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct State {
 
 /// The next one's turn is later than somebody wants to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the next turn is in {0:?}")]
+#[error("the next turn is in {}", rounded(*.0))]
 pub struct TooLong(pub Duration);
 
 impl Pace {

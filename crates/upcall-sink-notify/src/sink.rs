@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use upcall_consumer::{Item, Sink, Source, Verdict};
-use upcall_egress::{Client, Endpoint};
+use upcall_egress::{Client, Endpoint, rounded};
 use upcall_event::Event;
 use upcall_telemetry::error_chain;
 use upcall_telemetry::trace;
@@ -118,8 +118,8 @@ impl NotifySink {
                 return Outcome::Throttled { after, reason };
             }
             let outcome = self.attempt(notice, event).await;
-            let Outcome::Throttled { after, .. } = &outcome else { return outcome };
-            self.turn.hold((*after).max(THROTTLED_WAIT_MIN));
+            let Outcome::Throttled { after, reason } = &outcome else { return outcome };
+            self.turn.hold((*after).max(THROTTLED_WAIT_MIN), reason);
             if Instant::now() + *after >= latest {
                 return outcome;
             }
@@ -148,7 +148,7 @@ impl NotifySink {
                 let body = post.body.to_string().into_bytes();
                 self.post(client, &post.endpoint, HeaderMap::new(), body, |response| {
                     if let Some(pause) = chat::pause(&chat.kind, response) {
-                        self.turn.hold(pause);
+                        self.turn.hold(pause, "it has asked for a pause with its last answer");
                     }
                     chat::judge(&chat.kind, response)
                 })
@@ -190,8 +190,8 @@ impl NotifySink {
 #[async_trait]
 impl Sink for NotifySink {
     async fn prepare(&self) -> Result<(), Source> {
-        if let Some(wait) = self.turn.held(Instant::now()).filter(|wait| *wait > self.patience / 2) {
-            return Err(format!("{} takes no messages for another {} s", self.name, wait.as_secs()).into());
+        if let Some((wait, reason)) = self.turn.held(Instant::now()).filter(|(wait, _)| *wait > self.patience / 2) {
+            return Err(format!("{reason}; the next message goes out in {}", rounded(wait)).into());
         }
         match &self.sender {
             Sender::Mail(transport) => transport.test().await,

@@ -10,12 +10,19 @@ use upcall_egress::{Pace, Rate, TooLong};
 #[derive(Debug)]
 pub(crate) struct Turn {
     paces: Vec<Pace>,
-    held_until: Mutex<Option<Instant>>,
+    held: Mutex<Option<Held>>,
+}
+
+/// A pause that the service has asked for.
+#[derive(Debug, Clone)]
+struct Held {
+    until: Instant,
+    reason: String,
 }
 
 impl Turn {
     pub(crate) fn new(rates: &[Rate]) -> Self {
-        Self { paces: rates.iter().copied().map(Pace::new).collect(), held_until: Mutex::new(None) }
+        Self { paces: rates.iter().copied().map(Pace::new).collect(), held: Mutex::new(None) }
     }
 
     /// Waits until the next message may be sent.
@@ -23,7 +30,7 @@ impl Turn {
     /// # Errors
     /// If that is not before the deadline.
     pub(crate) async fn wait(&self, deadline: Instant) -> Result<(), TooLong> {
-        if let Some(held) = self.held(Instant::now()) {
+        if let Some((held, _)) = self.held(Instant::now()) {
             if Instant::now() + held > deadline {
                 return Err(TooLong(held));
             }
@@ -35,15 +42,19 @@ impl Turn {
         Ok(())
     }
 
-    /// Lets no message go for so long, as the service has asked.
-    pub(crate) fn hold(&self, wait: Duration) {
-        let mut held_until = self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *held_until = (*held_until).max(Some(Instant::now() + wait));
+    /// Lets no message go for so long, as the service has asked, and takes note of what it said.
+    pub(crate) fn hold(&self, wait: Duration, reason: &str) {
+        let until = Instant::now() + wait;
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_none_or(|held| held.until < until) {
+            *held = Some(Held { until, reason: reason.to_owned() });
+        }
     }
 
-    /// How long the service still wants to be left alone.
-    pub(crate) fn held(&self, now: Instant) -> Option<Duration> {
-        let held_until = *self.held_until.lock().unwrap_or_else(PoisonError::into_inner);
-        held_until.map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    /// How long the service still wants to be left alone, and what it said.
+    pub(crate) fn held(&self, now: Instant) -> Option<(Duration, String)> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let wait = held.until.saturating_duration_since(now);
+        (!wait.is_zero()).then_some((wait, held.reason))
     }
 }

@@ -15,6 +15,10 @@ const EXCERPT_CHARS: usize = 200;
 /// The longest that an endpoint may ask to be left alone: one wrong header should not stop it for a year.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// What becomes of an endpoint that is gone.
+pub(crate) const GONE: &str = "The endpoint is disabled, and its events wait, until this consumer is changed in the \
+     configuration (any change, with a reload), or Upcall is restarted";
+
 /// What an attempt comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Judgement {
@@ -63,7 +67,7 @@ pub(crate) fn judge(
     let asked = retry_after(&response.headers, now).map(|wait| wait.min(RETRY_AFTER_MAX));
     let endpoint = match status {
         410 => {
-            let reason = format!("the endpoint is disabled until Upcall is restarted: {reason}");
+            let reason = format!("{reason}. {GONE}");
             return Judgement { verdict: Verdict::Unavailable { reason }, endpoint: Condition::Gone };
         }
         429 | 503 => asked.map_or(Condition::Fails, Condition::Busy),

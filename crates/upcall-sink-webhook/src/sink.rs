@@ -16,7 +16,7 @@ use upcall_egress::{Admission, Breaker, BuildError, Client, Error, ErrorKind, Pa
 use upcall_telemetry::trace;
 
 use crate::Options;
-use crate::judge::{Condition, judge};
+use crate::judge::{Condition, GONE, judge};
 use crate::message::{carry, message, sign};
 
 /// How soon a kept connection breaks that the endpoint had closed meanwhile. The request is then sent on another.
@@ -41,10 +41,10 @@ pub struct WebhookSink {
 /// Why an endpoint is left alone.
 #[derive(Debug, thiserror::Error)]
 enum Resting {
-    #[error("the endpoint has answered with status 410 Gone, and is disabled until Upcall is restarted")]
+    #[error("the endpoint has answered with status 410 Gone. {GONE}")]
     Gone,
-    #[error("the endpoint is left alone for another {0:?}, since it failed or asked for it")]
-    Until(Duration),
+    #[error(transparent)]
+    Failing(upcall_egress::Resting),
 }
 
 impl WebhookSink {
@@ -68,7 +68,7 @@ impl WebhookSink {
         if self.is_gone.load(Ordering::Relaxed) {
             return Some(Resting::Gone);
         }
-        self.breaker.open_until(now).map(|until| Resting::Until(until - now))
+        self.breaker.resting(now).map(Resting::Failing)
     }
 
     /// One event, once there is room and time for it. The endpoint may have got out of order meanwhile.
@@ -88,7 +88,10 @@ impl WebhookSink {
         }
         match self.breaker.admit(Instant::now()) {
             Admission::Free | Admission::Trial => self.post(item).await,
-            Admission::Refused { until } => unavailable(Resting::Until(until - Instant::now())),
+            Admission::Refused { .. } => match self.resting(Instant::now()) {
+                Some(resting) => unavailable(resting),
+                None => unavailable("another event tries the endpoint"),
+            },
         }
     }
 
@@ -104,7 +107,7 @@ impl WebhookSink {
             span.record("http.response.status_code", response.status.as_u16());
         }
         let judgement = judge(&self.options, (item.event.id, item.attempt), &posted, SystemTime::now());
-        self.note(judgement.endpoint);
+        self.note(judgement.endpoint, judgement.verdict.reason().unwrap_or_default());
         trace::ended(&span, "upcall.outcome", judgement.verdict.name(), judgement.verdict != Verdict::Done);
         judgement.verdict
     }
@@ -120,15 +123,15 @@ impl WebhookSink {
         }
     }
 
-    /// Takes note of what an attempt says about the endpoint.
-    fn note(&self, condition: Condition) {
+    /// Takes note of what an attempt says about the endpoint, and why.
+    fn note(&self, condition: Condition, reason: &str) {
         let now = Instant::now();
         match condition {
             Condition::Works => self.breaker.succeeded(),
-            Condition::Fails => self.breaker.failed(now),
-            Condition::Unreachable => self.breaker.trip(now),
+            Condition::Fails => self.breaker.failed(now, reason),
+            Condition::Unreachable => self.breaker.trip(now, reason),
             Condition::Busy(wait) => {
-                self.breaker.hold(now + wait);
+                self.breaker.hold(now + wait, reason);
                 if let Some(pace) = &self.pace {
                     pace.hold(now + wait);
                 }
@@ -136,7 +139,7 @@ impl WebhookSink {
             Condition::Gone => {
                 if !self.is_gone.swap(true, Ordering::Relaxed) {
                     let host = self.options.endpoint.host();
-                    tracing::error!(host, "the endpoint has answered 410 Gone: it is disabled, and its events wait");
+                    tracing::error!(host, "the endpoint has answered 410 Gone. {GONE}");
                 }
             }
         }
@@ -148,6 +151,10 @@ impl Sink for WebhookSink {
     /// Succeeds when the endpoint may be tried again.
     async fn prepare(&self) -> Result<(), Source> {
         self.resting(Instant::now()).map_or(Ok(()), |resting| Err(resting.into()))
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.resting(Instant::now()).map(|resting| resting.to_string())
     }
 
     async fn deliver(&self, batch: &[Item<'_>]) -> Vec<Verdict> {

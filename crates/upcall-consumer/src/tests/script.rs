@@ -38,6 +38,8 @@ pub(super) struct ScriptedSink {
     pub(super) unprepared: Mutex<Vec<Act>>,
     /// The target is out of order until then.
     pub(super) down_until: Mutex<Option<Instant>>,
+    /// What the sink says of its target beside the verdicts.
+    pub(super) fault: Mutex<Option<String>>,
     /// Every batch is this slow.
     pub(super) slowness: Duration,
     pub(super) ordered: bool,
@@ -112,6 +114,10 @@ impl Sink for ScriptedSink {
             }
         }
         verdicts
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap().clone()
     }
 
     async fn close(&self) {

@@ -58,6 +58,23 @@ async fn an_endpoint_that_fails_again_and_again_is_left_alone_and_only_those_it_
 }
 
 #[tokio::test]
+async fn whoever_asks_why_an_endpoint_is_left_alone_is_told_its_last_answer() {
+    let server = Server::answering(401, "", "invalid token").await;
+    let sink = sink(Options { concurrency: NonZeroUsize::MIN, ..options(&server) });
+    assert_eq!(sink.fault(), None);
+    let verdicts = deliver(&sink, &["a"; 4]).await;
+    let said =
+        "the endpoint answered with status 401 Unauthorized: invalid token (3 in a row); one event tries again in 1 s";
+    assert_eq!(verdicts[3].reason(), Some(said));
+    assert_eq!(sink.prepare().await.unwrap_err().to_string(), said);
+    assert_eq!(sink.fault().as_deref(), Some(said));
+    prepared(&sink).await;
+    let verdicts = deliver(&sink, &["a"]).await;
+    assert!(is_retry(&verdicts[0]), "{verdicts:?}");
+    assert!(sink.fault().is_some_and(|fault| fault.contains("(4 in a row)")), "a trial that fails is no success");
+}
+
+#[tokio::test]
 async fn an_endpoint_that_is_too_busy_is_left_alone_as_long_as_it_asks() {
     let server = Server::start(|_, before| match before {
         0 => Act::answer(429, "retry-after: 1\r\n", ""),
@@ -69,6 +86,8 @@ async fn an_endpoint_that_is_too_busy_is_left_alone_as_long_as_it_asks() {
     let verdicts = deliver(&sink, &["a", "b", "c"]).await;
     assert!(is_retry(&verdicts[0]) && verdicts[1..].iter().all(is_unavailable), "{verdicts:?}");
     assert_eq!(server.requests().len(), 1);
+    let fault = sink.fault().unwrap();
+    assert!(fault.contains("status 429") && fault.contains("it has asked by Retry-After"), "{fault}");
     prepared(&sink).await;
     assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
     assert!(deliver(&sink, &["a", "b", "c"]).await.iter().all(|verdict| *verdict == Verdict::Done));
@@ -82,7 +101,7 @@ async fn an_endpoint_that_is_gone_is_not_called_again_and_its_events_wait() {
         let verdicts = deliver(&sink, &["a", "b"]).await;
         assert!(verdicts.iter().all(is_unavailable), "{verdicts:?}");
         let error = sink.prepare().await.unwrap_err().to_string();
-        assert!(error.contains("410") && error.contains("restarted"), "{error}");
+        assert!(error.contains("410") && error.contains("any change, with a reload"), "{error}");
     }
     assert_eq!(server.requests().len(), 1);
 }
