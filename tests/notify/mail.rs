@@ -96,6 +96,49 @@ fn a_wrong_password_costs_no_event_and_a_mailbox_that_is_not_there_is_a_dead_let
 
     let gone = consumer("starttls", mailbox.port, "[\"nobody@example.com\"]", "hunter2");
     let mut world = World::start(folder.path(), &gone);
-    wait_until("the dead letter", || world.dead().contains("no such mailbox"));
+    wait_until("the dead letter", || world.dead().contains("refuses the mail to nobody@example.com"));
+    assert!(world.dead().contains("no such mailbox"), "{}", world.dead());
+    assert!(world.process.terminate().success());
+}
+
+#[test]
+fn a_mailbox_that_is_no_more_silences_nobody_else() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = certificate(folder.path());
+    let mut mailbox = Told::start(&python, "mailbox.py", &["starttls", &certificate, &key]);
+    let to = "[\"ops@example.com\", \"nobody@example.com\", \"office@example.com\"]";
+    let mut world = World::start(folder.path(), &consumer("starttls", mailbox.port, to, "hunter2"));
+    world.upload("first.jpg", "5CF3E7821AB22D0FDB86704D");
+    for reached in ["ops@example.com", "office@example.com"] {
+        assert_eq!(mailbox.next()["to"], serde_json::json!([reached]));
+    }
+    world.process.wait_for("word of the one who is not there", |line| {
+        (line.contains("nobody@example.com") && line.contains("no such mailbox")).then_some(())
+    });
+    world.upload("second.jpg", "5CF3E7821AB22D0FDB86704E");
+    assert_eq!(mailbox.next()["to"], serde_json::json!(["ops@example.com"]));
+    assert!(world.process.terminate().success());
+    assert!(!world.dead().contains("jpg"), "{}", world.dead());
+}
+
+#[test]
+fn a_server_that_can_not_be_reached_or_has_no_starttls_is_named_with_what_to_do() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let [certificate, key] = certificate(folder.path());
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = u64::from(nobody.local_addr().unwrap().port());
+    drop(nobody);
+    let mut world = World::start(folder.path(), &consumer("starttls", port, "[\"ops@example.com\"]", "hunter2"));
+    let place = format!("the mail server localhost:{port}: ");
+    world.process.wait_for("word of the outage", |line| {
+        (line.contains("the target is out of order") && line.contains(&place)).then_some(())
+    });
+    assert!(world.process.terminate().success());
+    let plain = Told::start(&python, "mailbox.py", &["none", &certificate, &key]);
+    let consumer = consumer("starttls", plain.port, "[\"ops@example.com\"]", "hunter2");
+    let mut world = World::start(folder.path(), &consumer);
+    world.process.wait_for("what to do", |line| line.contains("it offers no STARTTLS: choose").then_some(()));
     assert!(world.process.terminate().success());
 }

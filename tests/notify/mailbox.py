@@ -1,6 +1,6 @@
-"""A mail server: aiosmtpd with STARTTLS (or TLS from the start) and AUTH, both required.
+"""A mail server: aiosmtpd with STARTTLS (or TLS from the start, or neither) and AUTH, both required.
 
-Arguments: "starttls" or "tls", a certificate, its key. Says its port on the first line, and then each mail on a line of
+Arguments: "starttls", "tls" or "none", a certificate, its key. Says its port on the first line, and then each mail on a line of
 JSON, taken apart by Python's own parser.
 """
 
@@ -62,7 +62,7 @@ async def main():
         )
 
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(session, "127.0.0.1", 0, ssl=None if starttls else context)
+    server = await loop.create_server(session, "127.0.0.1", 0, ssl=context if MODE == "tls" else None)
     print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
     await server.serve_forever()
 
