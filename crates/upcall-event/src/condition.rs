@@ -37,6 +37,32 @@ pub enum Impossible {
         /// The key: `object`, `vars.user`.
         key: String,
     },
+    /// An object's key never begins so.
+    #[error("has {pattern:?}, which no object's key is like: none begins with a slash. Leave the first one out")]
+    Slash {
+        /// The pattern.
+        pattern: String,
+    },
+    /// No media type is so, as it is compared.
+    #[error(
+        "has {pattern:?}, which no media type is like: it is compared in lower case and without what follows a `;`, and has a slash. Write {instead:?}"
+    )]
+    MediaType {
+        /// The pattern.
+        pattern: String,
+        /// What was meant, most likely.
+        instead: String,
+    },
+    /// The pattern has a notation of other patterns.
+    #[error(
+        "has {pattern:?}: `{{…}}` and `[…]` are no wildcards here. List several patterns; for a name that has such a character, write `?` in its place"
+    )]
+    Notation {
+        /// The key: `object`, `mime_type`.
+        key: &'static str,
+        /// The pattern.
+        pattern: String,
+    },
     /// The least is more than the most.
     #[error("has a `min` above its `max`, so that no event would ever match")]
     Size,
@@ -73,6 +99,8 @@ impl Condition {
         let empty_vars = self.vars.iter().filter(|(_, set)| set.is_empty()).map(|(name, _)| format!("vars.{name}"));
         let keys = empty_globs.map(|(key, _)| key).chain(empty_sets.map(|(key, _)| key)).map(str::to_owned);
         let mut reasons: Vec<Impossible> = keys.chain(empty_vars).map(|key| Impossible::Empty { key }).collect();
+        reasons.extend(self.object.iter().flatten().filter_map(impossible_object));
+        reasons.extend(self.mime_type.iter().flatten().filter_map(impossible_media_type));
         if matches!((self.size_min, self.size_max), (Some(min), Some(max)) if min > max) {
             reasons.push(Impossible::Size);
         }
@@ -94,6 +122,37 @@ impl Condition {
     fn holds_for_size(&self, size: u64) -> bool {
         self.size_min.is_none_or(|min| size >= min) && self.size_max.is_none_or(|max| size <= max)
     }
+}
+
+fn impossible_object(glob: &Glob) -> Option<Impossible> {
+    let pattern = glob.as_str().to_owned();
+    if glob.as_str().starts_with('/') {
+        return Some(Impossible::Slash { pattern });
+    }
+    has_notation(glob.as_str()).then_some(Impossible::Notation { key: "object", pattern })
+}
+
+fn impossible_media_type(glob: &Glob) -> Option<Impossible> {
+    let pattern = glob.as_str().to_owned();
+    if has_notation(&pattern) {
+        return Some(Impossible::Notation { key: "mime_type", pattern });
+    }
+    let may_have_slash = |pattern: &str| pattern.contains('/') || pattern.contains("**");
+    let mut instead = bare_type(&pattern);
+    if !may_have_slash(&instead) {
+        instead = match instead.trim_end_matches('*') {
+            "" => "**".to_owned(),
+            kind => format!("{kind}/*"),
+        };
+    }
+    (instead != pattern).then_some(Impossible::MediaType { pattern, instead })
+}
+
+/// Whether a pattern has an alternation or a class, as shells know them.
+fn has_notation(pattern: &str) -> bool {
+    [('{', '}'), ('[', ']')]
+        .iter()
+        .any(|(open, close)| pattern.split_once(*open).is_some_and(|(_, rest)| rest.contains(*close)))
 }
 
 fn is_one_of(wanted: Option<&BTreeSet<String>>, value: Option<&str>) -> bool {
@@ -166,6 +225,37 @@ mod tests {
         let mut event = example();
         event.data.mime_type = Some("Text/HTML; charset=utf-8".into());
         assert!(Condition { mime_type: globs(&["text/html"]), ..Condition::default() }.matches(&event));
+    }
+
+    #[test]
+    fn a_pattern_that_nothing_is_like_is_told_with_what_was_meant() {
+        let said = |condition: Condition| {
+            condition.impossible().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        for (pattern, expected) in [
+            ("/images/**", "none begins with a slash"),
+            ("images/*.{jpg,png}", "List several patterns"),
+            ("images/[0-9]*", "List several patterns"),
+            ("images/**", ""),
+            ("a[b", ""),
+        ] {
+            let said = said(Condition { object: globs(&[pattern]), ..Condition::default() });
+            assert!(said.contains(expected) && (said.is_empty() == expected.is_empty()), "{pattern}: {said}");
+        }
+        for (pattern, expected) in [
+            ("text/plain; charset=utf-8", "Write \"text/plain\""),
+            ("Image/PNG", "Write \"image/png\""),
+            ("image", "Write \"image/*\""),
+            ("image*", "Write \"image/*\""),
+            ("*", "Write \"**\""),
+            ("image/{png,gif}", "List several patterns"),
+            ("image/*", ""),
+            ("image**", ""),
+            ("**", ""),
+        ] {
+            let said = said(Condition { mime_type: globs(&[pattern]), ..Condition::default() });
+            assert!(said.contains(expected) && (said.is_empty() == expected.is_empty()), "{pattern}: {said}");
+        }
     }
 
     #[test]

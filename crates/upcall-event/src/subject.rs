@@ -179,6 +179,14 @@ impl SubjectTemplate {
         tokens.next().is_none()
     }
 
+    /// The values of a field that a filter names, where a subject of this template has that field.
+    pub fn named(&self, filter: &SubjectFilter, field: &Field) -> impl Iterator<Item = String> {
+        let places = filter.0.split('.').zip(&self.tokens);
+        let is_named = |token: &str| token != "*" && token != ">";
+        let named = places.filter(move |(wanted, token)| is_named(wanted) && **token == Token::Field(field.clone()));
+        named.filter_map(|(wanted, _)| unescape_token(wanted))
+    }
+
     /// Makes the event's subject. Whatever the event holds, the subject has as many tokens as the template.
     ///
     /// # Errors
@@ -199,6 +207,19 @@ impl SubjectTemplate {
             }
         }
         bounded(subject)
+    }
+}
+
+impl fmt::Display for SubjectTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, token) in self.tokens.iter().enumerate() {
+            f.write_str(if at > 0 { "." } else { "" })?;
+            match token {
+                Token::Literal(literal) => f.write_str(literal)?,
+                Token::Field(field) => write!(f, "${{{field}}}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -91,9 +91,17 @@ pub(super) fn read(mut section: Section<'_>) -> Condition {
     for reason in condition.impossible() {
         let key = match &reason {
             Impossible::Empty { key } => key.as_str(),
+            Impossible::Notation { key, .. } => key,
+            Impossible::Slash { .. } => "object",
+            Impossible::MediaType { .. } => "mime_type",
             Impossible::Size => "size",
         };
         section.mistake(key, reason.to_string());
+    }
+    for operation in condition.operation.iter().flatten() {
+        if let Some(instead) = operation_meant(operation) {
+            section.mistake("operation", no_operation(operation, instead));
+        }
     }
     condition
 }
@@ -108,6 +116,9 @@ pub(super) fn report_unproduced(reader: &Reader, routes: &[Option<Route>], consu
     }
     for (at, consumer) in consumers.iter().enumerate() {
         let Some(consumer) = consumer else { continue };
+        if report_filter(reader, at, consumer, &routes) {
+            continue;
+        }
         let condition = &consumer.options.condition;
         // The reasons that lie in the condition itself are on record.
         if condition.is_always() || !condition.impossible().is_empty() {
@@ -125,6 +136,50 @@ pub(super) fn report_unproduced(reader: &Reader, routes: &[Option<Route>], consu
             );
         }
     }
+}
+
+/// Reports a filter that selects nothing of what the routes publish; says whether it did.
+fn report_filter(reader: &Reader, at: usize, consumer: &Consumer, routes: &[&Route]) -> bool {
+    let (filter, place) = (&consumer.options.spec.filter, format!("consumer[{at}].filter"));
+    let operation = Field::Known(Known::Operation);
+    let mut named = routes.iter().flat_map(|route| route.policy.subject().named(filter, &operation));
+    if let Some((named, instead)) = named.find_map(|named| operation_meant(&named).map(|instead| (named, instead))) {
+        reader.mistake(place, no_operation(&named, instead));
+        return true;
+    }
+    let selects = |route: &&Route| {
+        let buckets: BTreeSet<String> = route.policy.buckets().iter().cloned().collect();
+        let name = BTreeSet::from([route.policy.name().to_owned()]);
+        route.policy.subject().may_match(filter, |field| match field {
+            Field::Known(Known::Bucket) => Some(&buckets).filter(|buckets| !buckets.is_empty()),
+            Field::Known(Known::Route) => Some(&name),
+            _ => None,
+        })
+    };
+    if routes.iter().any(selects) {
+        return false;
+    }
+    let published: BTreeSet<String> = routes.iter().map(|route| published(route)).collect();
+    let published: Vec<String> = published.into_iter().collect();
+    reader.mistake(
+        place,
+        format!(
+            "can never match: {:?} selects nothing of what the routes publish, which is {}. `*` stands for one token, and a \
+             final `>` for all that follow",
+            filter.as_str(),
+            published.join("; ")
+        ),
+    );
+    true
+}
+
+/// What a route publishes on, in words.
+fn published(route: &Route) -> String {
+    let buckets = route.policy.buckets();
+    if buckets.is_empty() {
+        return format!("`{}`", route.policy.subject());
+    }
+    format!("`{}` of {}", route.policy.subject(), buckets.join(", "))
 }
 
 /// Whether a route may make an event that a consumer wants.
@@ -149,4 +204,41 @@ fn may_produce(route: &Route, consumer: &Consumer) -> bool {
         Field::Known(Known::Route) => Some(&name),
         other => condition.values(other),
     })
+}
+
+fn no_operation(written: &str, instead: &str) -> String {
+    format!("has {written:?}, which is no operation of OSS; did you mean {instead:?}?")
+}
+
+/// The operations whose completion OSS tells of: by callback, and by event notification.
+const OPERATIONS: [&str; 5] = ["PutObject", "PostObject", "CompleteMultipartUpload", "AppendObject", "CopyObject"];
+
+/// The operation that somebody meant who wrote something very like it. What is like none may be a value that a
+/// callbackBody gives the field by itself.
+fn operation_meant(written: &str) -> Option<&'static str> {
+    if OPERATIONS.contains(&written) {
+        return None;
+    }
+    let written = written.to_ascii_lowercase();
+    let edits = |known: &str| strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &written);
+    let nearest = OPERATIONS.into_iter().min_by_key(|known| edits(known))?;
+    (edits(nearest) <= 2).then_some(nearest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::operation_meant;
+
+    #[test]
+    fn an_operation_that_is_spelt_wrong_is_recognised_and_one_of_the_users_own_is_let_be() {
+        for (operation, meant) in [
+            ("PutObjekt", Some("PutObject")),
+            ("putobject", Some("PutObject")),
+            ("CompleteMultiPartUpload", Some("CompleteMultipartUpload")),
+            ("PutObject", None),
+            ("avatar-upload", None),
+        ] {
+            assert_eq!(operation_meant(operation), meant, "{operation}");
+        }
+    }
 }
