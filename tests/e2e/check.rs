@@ -66,6 +66,40 @@ fn every_mistake_is_reported_at_once_with_its_path() {
 }
 
 #[test]
+fn a_program_that_is_not_on_this_machine_is_a_remark() {
+    let output = check(
+        "[[route]]\nname = \"a\"\npath = \"/a\"\n[[consumer]]\nname = \"thumbnails\"\ncommand = { program = \"./nowhere\" }\n",
+    );
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("remark: consumer \"thumbnails\": on this machine its command can't be run"), "{said}");
+}
+
+#[test]
+fn what_is_kept_can_be_looked_at_without_the_secrets_of_sinks() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("upcall.toml");
+    let text = "[[route]]\nname = \"a\"\npath = \"/a\"\n[[consumer]]\nname = \"people\"\nbatch_max = \"many\"\n\
+                notify = { slack = { url = { env = \"UPCALL_TEST_UNSET\" } } }\n";
+    std::fs::write(&file, text).unwrap();
+    let said = |command: &[&str]| {
+        let output = Command::new(executable::path()).args(command).arg("-c").arg(&file).output().unwrap();
+        String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said(&["check"]).contains("2 mistakes"));
+    for (command, expected) in [
+        (["dead", "list"], "the journal can't be opened"),
+        (["quarantine", "list"], "the journal can't be opened"),
+        (["tail", "--no-follow"], "the journal can't be opened"),
+        (["health", "--ready"], "can't be asked"),
+        (["doctor", "--json"], "holds no journal"),
+    ] {
+        let said = said(&command);
+        assert!(said.contains(expected) && !said.contains("mistake"), "{command:?}: {said}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_toml_or_not_there_is_named() {
     let output = check("[gateway\n");
     let report = String::from_utf8(output.stderr).unwrap();

@@ -50,7 +50,10 @@ fn a_dead_letter_is_retried_when_its_cause_is_mended(site: &Site) {
     assert!(lines.len() == 3 && lines[0].starts_with("NUMBER"), "{table}");
     assert!(lines[1].starts_with(&numbers[0]) && lines[1].contains("examplebucket/bad-1"), "{table}");
     assert_eq!(text(&site.upcall(&["dead", "list", "--reason", "something else"])), "");
-    assert_eq!(text(&site.upcall(&["dead", "list", "--consumer", "other"])), "");
+    let of_nobody = site.upcall(&["dead", "list", "--consumer", "other"]);
+    assert_eq!(text(&of_nobody), "");
+    let said = String::from_utf8_lossy(&of_nobody.stderr);
+    assert!(said.contains("no consumer other; there are: catalog"), "{said}");
     assert_eq!(text(&site.upcall(&["dead", "list", "--older-than", "1h"])), "");
     let event = letters[1]["event"]["id"].as_str().unwrap();
     for which in [&numbers[1], event] {

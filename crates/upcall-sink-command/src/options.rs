@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::program;
+
 /// What to run, and how. [`Options::new`] has the defaults.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
@@ -25,6 +27,12 @@ pub struct Options {
 }
 
 impl Options {
+    /// Why the program can't be run on this machine as it is now, if it can't.
+    #[must_use]
+    pub fn unfit(&self) -> Option<String> {
+        program::check(self).err().map(|unfit| unfit.to_string())
+    }
+
     /// A program without arguments that has 20 seconds for an event, and 5 more to end.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         Self {

@@ -7,12 +7,15 @@ mod bus;
 mod certificates;
 mod condition;
 mod consumer;
+mod document;
 mod function;
 mod gateway;
 mod keys;
+mod lines;
 mod log;
 mod nats;
 mod otel;
+mod outline;
 mod overlay;
 mod reader;
 mod reload;
@@ -24,9 +27,8 @@ mod sink;
 mod sources;
 mod telemetry;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
@@ -35,11 +37,13 @@ use upcall_responder::Responder;
 
 pub(crate) use bus::{Bus, JOURNAL_FOLDER};
 pub(crate) use consumer::Consumer;
+use document::{Document, Wanted};
 pub(crate) use function::Function;
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
 pub(crate) use nats::{Ack, Nats};
+pub(crate) use outline::{Outline, admin_of};
 use reader::{Mistake, Reader, Section};
 pub(crate) use reload::Reload;
 pub(crate) use response::AnswerBy;
@@ -95,13 +99,7 @@ impl Config {
     /// # Errors
     /// With every mistake.
     pub(crate) fn load(file: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => ConfigError::Missing { file: file.to_owned() },
-            _ => ConfigError::Unreadable { file: file.to_owned(), source },
-        })?;
-        let variables =
-            std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-        Self::parse(file, &text, variables)
+        Self::of(Document::load(file, Wanted::All)?)
     }
 
     /// Reads a file's text. Relative paths in it start at the file's folder.
@@ -113,37 +111,24 @@ impl Config {
         text: &str,
         variables: impl Iterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut document: Table = text.parse().map_err(|error: toml::de::Error| {
-            // Not the line itself, which toml would show: it may hold a secret.
-            let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
-            let (line, column) =
-                (before.matches('\n').count() + 1, before.chars().rev().take_while(|c| *c != '\n').count() + 1);
-            let problem = format!("is not TOML: line {line}, column {column}: {}", error.message());
-            let mistakes = vec![Mistake { path: "the file".to_owned(), problem }];
-            ConfigError::Mistaken { file: file.to_owned(), mistakes }
-        })?;
-        let reader = Reader::new(file.parent().unwrap_or(Path::new("")));
-        let variables: Vec<_> = variables.collect();
-        let mut origins = overlay::lay_over(&mut document, variables.iter().cloned()).unwrap_or_else(|mistakes| {
-            for (variable, problem) in mistakes {
-                reader.mistake(format!("environment variable {variable}"), problem);
+        Self::of(Document::parse(file, text, variables, Wanted::All)?)
+    }
+
+    fn of(document: Document) -> Result<Self, ConfigError> {
+        let (config, sources) = document.read(read)?;
+        Ok(Self { sources, ..config })
+    }
+
+    /// What is no mistake, since another machine may run it, and would be one here.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        let remark = |consumer: &Consumer| match &consumer.sink {
+            Sink::Command(options) => {
+                let unfit = options.unfit()?;
+                Some(format!("consumer {:?}: on this machine its command can't be run: {unfit}", consumer.name()))
             }
-            Vec::new()
-        });
-        origins.extend(otel::lay_under(&mut document, &variables));
-        let written = document.clone();
-        let config = read(&reader, document);
-        let sources = Sources::new(file, written, reader.take_files());
-        let mut mistakes = reader.into_mistakes();
-        for mistake in &mut mistakes {
-            if let Some(origin) = origins.iter().find(|origin| origin.path == mistake.path) {
-                mistake.problem.push_str(&format!(" (set by {} in the environment)", origin.variable));
-            }
-        }
-        match config {
-            Some(config) if mistakes.is_empty() => Ok(Self { sources, ..config }),
-            _ => Err(ConfigError::Mistaken { file: file.to_owned(), mistakes }),
-        }
+            Sink::Sql(_) | Sink::Webhook(_) | Sink::Notify(_) => None,
+        };
+        self.consumers.iter().filter_map(remark).collect()
     }
 
     /// Says in one line what the configuration sets up.
@@ -276,12 +261,17 @@ fn report_concurrency(reader: &Reader, routes: &[Option<Route>], connections_max
 
 /// Reports names that more than one entry of an array has, whatever else is wrong with the entries.
 fn report_repetitions(reader: &Reader, array: &str, sections: &[Section<'_>]) {
-    let mut seen = BTreeSet::new();
+    let mut seen = BTreeMap::new();
     for (at, section) in sections.iter().enumerate() {
-        if let Some(name) = section.peek("name")
-            && !seen.insert(name.clone())
-        {
-            reader.mistake(format!("{array}[{at}].name"), format!("{name:?} is taken by another {array}"));
+        let Some(name) = section.peek("name") else { continue };
+        match seen.get(&name) {
+            Some(first) => {
+                reader.mistake(
+                    format!("{array}[{at}].name"),
+                    format!("{name:?} is taken by another {array}, {array}[{first}]"),
+                );
+            }
+            None => drop(seen.insert(name, at)),
         }
     }
 }

@@ -208,7 +208,8 @@ impl Reloader {
             nats.keep_consumers(self.fleet.specs());
         }
         self.in_force.applied(&self.parts.metrics);
-        info!(consumers_exchanged = changed.len(), "another configuration is in force: {summary}");
+        let names = changed.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        info!(consumers_exchanged = changed.len(), consumers = names, "another configuration is in force: {summary}");
     }
 }
 

@@ -11,7 +11,8 @@ use crate::terminal::printable_lines;
 
 /// Check a configuration file, and report every mistake at once
 ///
-/// Nothing is started, bound or written. The exit status is 0 if `upcall serve` would take the file, and 1 if not.
+/// Nothing is started, bound or written. The exit status is 0 if `upcall serve` would take the file, and 1 if not. A remark
+/// is about this machine, such as that a consumer's program is not on it.
 ///
 /// Example: upcall check -c upcall.toml
 #[derive(Args)]
@@ -26,6 +27,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match Config::load(&arguments.config) {
         Ok(config) => {
             println!("{}: valid. {}", arguments.config.display(), config.summary());
+            for remark in config.remarks() {
+                println!("  remark: {}", printable_lines(&remark));
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

@@ -16,7 +16,7 @@ use upcall_bus_nats::NatsBus;
 use upcall_bus_nats::examine::{Finding, Questions};
 use upcall_telemetry::error_chain;
 
-use crate::config::{Ack, Config, Nats};
+use crate::config::{Ack, Nats, Outline};
 use crate::runtime;
 use crate::terminal::{complain, printable_json};
 use report::{Part, Report};
@@ -81,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Looks at everything, and shows what it finds as it goes, unless that is to be one JSON object.
 fn examine(arguments: &Arguments) -> anyhow::Result<Report> {
-    let config = Config::load(&arguments.config)?;
+    let config = Outline::load(&arguments.config)?;
     let mut local = Part::default();
     local.add(configuration::examine(&config));
     if let Some(options) = &config.bus.journal {
@@ -109,11 +109,11 @@ fn examine(arguments: &Arguments) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-async fn examine_nats(nats: &Nats, config: &Config, arguments: &Arguments) -> anyhow::Result<Vec<Finding>> {
+async fn examine_nats(nats: &Nats, config: &Outline, arguments: &Arguments) -> anyhow::Result<Vec<Finding>> {
     let bus = NatsBus::connect(nats.options.clone()).await.context("bus.nats can't be used")?;
     connect(&bus, arguments.wait).await?;
     let questions = Questions {
-        consumers: config.consumers.iter().map(|consumer| consumer.options.spec.clone()).collect(),
+        consumers: config.consumers.clone(),
         monitor: nats.monitor.clone(),
         journal_hold: (nats.ack == Ack::Journal).then_some(nats.sync_hold),
         behind: arguments.behind,

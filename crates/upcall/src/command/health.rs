@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::admin_of;
 use crate::terminal::printable_lines;
 
 /// Ask a running Upcall on this machine how it is
@@ -40,7 +40,7 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let admin = match (arguments.admin, &arguments.config) {
         (Some(admin), _) => admin,
-        (None, Some(file)) => Config::load(file)?.gateway.admin,
+        (None, Some(file)) => admin_of(file)?,
         (None, None) => bail!("there is nobody to ask"),
     };
     let target = if arguments.ready { "/ready" } else { "/live" };

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use upcall_bus_journal::{Contents, Reader};
 
 use super::operated::NO_JOURNAL;
-use crate::config::{Config, JOURNAL_FOLDER};
+use crate::config::{Bus, JOURNAL_FOLDER};
 use crate::words::plural;
 
 /// Back up the journal while it is written, restore it, check it, and forget a consumer
@@ -79,7 +79,7 @@ struct JournalArguments {
 impl JournalArguments {
     fn folder(&self) -> anyhow::Result<PathBuf> {
         let Some(file) = &self.config else { return Ok(self.journal.clone()) };
-        match Config::load(file)?.bus.journal {
+        match Bus::load(file)?.journal {
             Some(journal) => Ok(journal.folder),
             None => bail!("{} names no journal", file.display()),
         }

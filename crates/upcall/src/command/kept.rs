@@ -66,10 +66,18 @@ impl Listing {
         }
     }
 
+    /// Whether nothing has been shown.
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Says where there was nothing, of all or of what was `selected`, and of which numbers there is none.
     pub(super) fn end<K: Kept>(self, missing: &[u64], selected: bool) -> ExitCode {
         if self.count == 0 && missing.is_empty() {
-            eprintln!("No {}{}.", K::NOUN, if selected { " is so" } else { "s" });
+            match selected {
+                true => eprintln!("There is no {} like that.", K::NOUN),
+                false => eprintln!("There are no {}s.", K::NOUN),
+            }
         }
         report::<K>(missing)
     }

@@ -11,7 +11,7 @@ use upcall_bus_journal::{JournalArchive, Reader};
 use upcall_bus_nats::NatsBus;
 use upcall_event::SubjectFilter;
 
-use crate::config::{Config, JOURNAL_FOLDER, Nats};
+use crate::config::{Bus, JOURNAL_FOLDER, Nats};
 
 /// Which bus a command is about.
 #[derive(Args)]
@@ -47,7 +47,7 @@ impl BusArguments {
     /// Finds out which bus was named, without looking for it.
     pub(crate) fn named(&self) -> anyhow::Result<Named> {
         let Some(file) = &self.config else { return Ok(Named::Journal(self.journal.clone())) };
-        let bus = Config::load(file)?.bus;
+        let bus = Bus::load(file)?;
         match (bus.nats, bus.journal) {
             (Some(nats), _) => Ok(Named::Nats(Box::new(nats))),
             (None, Some(journal)) => Ok(Named::Journal(journal.folder)),

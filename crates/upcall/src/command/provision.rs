@@ -11,7 +11,7 @@ use upcall_bus_nats::{Difference, NatsBus, Severity};
 use upcall_telemetry::error_chain;
 
 use super::operated;
-use crate::config::Config;
+use crate::config::Outline;
 use crate::runtime;
 use crate::terminal::{complain, printable};
 use crate::words::plural;
@@ -56,12 +56,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn provision(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let config = Config::load(&arguments.config)?;
+    let config = Outline::load(&arguments.config)?;
     let Some(nats) = config.bus.nats else {
         println!("There is nothing to make: the configuration has no [bus.nats], and a journal makes itself.");
         return Ok(ExitCode::SUCCESS);
     };
-    let consumers: Vec<ConsumerSpec> = config.consumers.into_iter().map(|consumer| consumer.options.spec).collect();
+    let consumers = config.consumers;
     let until = Instant::now() + arguments.wait;
     let bus = operated::connect(&nats, arguments.wait).await?;
     let mut differences = compared(&bus, &consumers, until).await?;

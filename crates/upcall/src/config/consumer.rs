@@ -22,6 +22,13 @@ pub(crate) struct Consumer {
     pub(crate) sink: Sink,
 }
 
+impl Consumer {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.options.spec.name.as_str()
+    }
+}
+
 /// Which of a consumer's keys were given. A sink may have better defaults for the others.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Given {
@@ -77,23 +84,7 @@ pub(super) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(value: &Value,
 /// Reads one `[[consumer]]`. `None` where mistakes leave no consumer; they are on record.
 pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> Option<Consumer> {
     let given = Given::of(&section);
-    let name: Option<ConsumerName> =
-        section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
-    if name.as_ref().is_some_and(|name| name.as_str() == RELAY) {
-        section.mistake("name", "is taken by the relay from the journal to NATS; choose another");
-    }
-    let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
-    let condition = section.optional_section(
-        "where",
-        "What the events have to be like, beside their subject. All that is named has to hold; a field that an event does \
-         not have is never what was asked for. The other events count as done, and cost no attempt.",
-    );
-    let condition = condition.map(condition::read).unwrap_or_default();
-    let start = section.or(
-        "start",
-        "oldest",
-        "Where a consumer begins whose name is new: with the `oldest` event that is kept, or with the first `new` one.",
-    );
+    let spec = read_spec(&mut section);
     let batch_max = section.or(
         "batch_max",
         500,
@@ -120,13 +111,18 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     );
     let drain_timeout =
         section.or("drain_timeout", "10s", "How long batches under way may take to finish at shutdown.");
+    let condition = section.optional_section(
+        "where",
+        "What the events have to be like, beside their subject. All that is named has to hold; a field that an event does \
+         not have is never what was asked for. The other events count as done, and cost no attempt.",
+    );
+    let condition = condition.map(condition::read).unwrap_or_default();
     let backoff = read_backoff(section.section("backoff", "How long an event waits after it failed."));
     let mut sink = Sink::read(&mut section);
     if let Some(sink) = &sink {
         sink.check(&section, deliver_timeout, events_kept);
     }
-    let spec = ConsumerSpec { name: name?, filter, start };
-    let defaults = upcall_consumer::Options::new(spec);
+    let defaults = upcall_consumer::Options::new(spec?);
     let mut options = upcall_consumer::Options {
         condition,
         batch_max: size(batch_max),
@@ -141,6 +137,25 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
         sink.fit(&section, given, events_kept, &mut options);
     }
     Some(Consumer { options, sink: sink? })
+}
+
+/// The keys that [`read_spec`] reads.
+pub(super) const SPEC_KEYS: [&str; 3] = ["name", "filter", "start"];
+
+/// Reads what a consumer is to the bus.
+pub(super) fn read_spec(section: &mut Section<'_>) -> Option<ConsumerSpec> {
+    let name: Option<ConsumerName> =
+        section.required("name", "Its name, under which its progress is kept: letters, digits, `_` and `-`.");
+    if name.as_ref().is_some_and(|name| name.as_str() == RELAY) {
+        section.mistake("name", "is taken by the relay from the journal to NATS; choose another");
+    }
+    let filter = section.or("filter", ">", "The subjects that it wants. `*` is one token, a final `>` one or more.");
+    let start = section.or(
+        "start",
+        "oldest",
+        "Where a consumer begins whose name is new: with the `oldest` event that is kept, or with the first `new` one.",
+    );
+    Some(ConsumerSpec { name: name?, filter, start })
 }
 
 fn size(count: Count) -> NonZeroUsize {

@@ -19,10 +19,21 @@ pub(crate) struct Mistake {
     pub(crate) path: String,
     /// What is wrong, and the remedy.
     pub(crate) problem: String,
+    /// Where in the file that is, in words, as far as it is known.
+    pub(crate) place: String,
+}
+
+impl Mistake {
+    pub(super) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { path: path.into(), problem: problem.into(), place: String::new() }
+    }
 }
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.place.is_empty() {
+            write!(f, "{}: ", self.place)?;
+        }
         write!(f, "{}: {}", self.path, self.problem)
     }
 }
@@ -71,7 +82,7 @@ impl Reader {
     }
 
     pub(crate) fn mistake(&self, path: impl Into<String>, problem: impl Into<String>) {
-        self.mistakes.borrow_mut().push(Mistake { path: path.into(), problem: problem.into() });
+        self.mistakes.borrow_mut().push(Mistake::new(path, problem));
     }
 
     /// The files that the configuration names for what is in them.
@@ -158,7 +169,11 @@ impl<'r> Section<'r> {
         match self.table.remove(key)? {
             Value::Table(table) => Some(self.child(key, table)),
             other => {
-                self.mistake(key, format!("is a table, not {}: write `[{}]`", kind_of(&other), self.path_of(key)));
+                let header = without_places(&self.path_of(key));
+                self.mistake(
+                    key,
+                    format!("is a table, not {}: write `[{header}]`, or `{key} = {{ … }}` in place", kind_of(&other)),
+                );
                 None
             }
         }
@@ -191,7 +206,10 @@ impl<'r> Section<'r> {
             None => return Vec::new(),
             Some(Value::Array(items)) => items,
             Some(other) => {
-                self.mistake(key, format!("is an array, not {}: write `[[{}]]`", kind_of(&other), self.path_of(key)));
+                self.mistake(
+                    key,
+                    format!("is an array, not {}: write `[[{}]]`", kind_of(&other), without_places(&self.path_of(key))),
+                );
                 return Vec::new();
             }
         };
@@ -214,6 +232,12 @@ impl<'r> Section<'r> {
     /// A key's table, if it is there and is one; it stays to be read.
     pub(crate) fn peek_table(&self, key: &str) -> Option<&Table> {
         self.table.get(key).and_then(Value::as_table)
+    }
+
+    /// Whether there is a table that nobody has asked for. It is a mistake by itself, and likely one for what seems to be
+    /// missing.
+    pub(crate) fn has_unknown_table(&self) -> bool {
+        self.table.values().any(Value::is_table)
     }
 
     /// Whether the key is there and has not been read.
@@ -257,9 +281,14 @@ impl Drop for Section<'_> {
     }
 }
 
+/// A path as a table's heading has it: `[consumer.sql]` is the `sql` of the last `[[consumer]]` above it.
+fn without_places(path: &str) -> String {
+    path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).collect()
+}
+
 /// The known key that somebody meant, most likely: a letter in three may be wrong, missing, too many, or have changed
 /// places with its neighbour.
-fn nearest<'k>(known: &[&'k str], key: &str) -> Option<&'k str> {
+pub(super) fn nearest<'k>(known: &[&'k str], key: &str) -> Option<&'k str> {
     let edits = |known: &&str| strsim::damerau_levenshtein(known, key);
     let nearest = known.iter().copied().min_by_key(edits)?;
     (3 * edits(&nearest) <= key.chars().count().max(nearest.chars().count())).then_some(nearest)

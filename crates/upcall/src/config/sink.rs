@@ -23,6 +23,7 @@ impl Sink {
     /// Reads the one sink of a `[[consumer]]`. `None` where mistakes leave none; they are on record.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         // One entry for each sink. Each is read, so that every mistake is reported.
+        let is_named = ["sql", "webhook", "notify", "command"].iter().any(|sink| section.has(sink));
         let sinks = [
             section
                 .optional_section("sql", "Keeps a table of uploads in a SQL database.")
@@ -40,6 +41,8 @@ impl Sink {
         let named: Vec<Option<Self>> = sinks.into_iter().flatten().collect();
         match <[_; 1]>::try_from(named) {
             Ok([sink]) => sink,
+            // What is said of it already explains that there is none.
+            Err(none) if none.is_empty() && (is_named || section.has_unknown_table()) => None,
             Err(none) if none.is_empty() => {
                 section.mistake_here("has no sink: add `sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }`");
                 None

@@ -1,5 +1,6 @@
 mod values_schema;
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::reader::{Default, Entry};
@@ -191,9 +192,16 @@ fn every_entry() -> Vec<Entry> {
     reader.into_entries()
 }
 
+/// What the reference says of a table: its heading, and the rows of its keys.
+#[derive(Default)]
+struct Listed {
+    heading: String,
+    rows: String,
+}
+
+/// The reference. Each table's keys stand under its heading, in whichever order they are read.
 fn reference(entries: &[Entry]) -> String {
-    let mut text = String::from(INTRODUCTION);
-    let mut section = None;
+    let mut tables: Vec<(String, Listed)> = Vec::new();
     let mut seen = BTreeSet::new();
     for entry in entries {
         // `[[route]]` is read as `route[0]`, and perhaps `route[1]`.
@@ -202,17 +210,25 @@ fn reference(entries: &[Entry]) -> String {
         if !seen.insert(path.clone()) {
             continue;
         }
-        let (table, key) = path.rsplit_once('.').unwrap_or(("", &path));
-        if entry.default == Default::Section {
+        let (parent, key) = path.rsplit_once('.').unwrap_or(("", &path));
+        let is_table = entry.default == Default::Section;
+        let name = if is_table { path.as_str() } else { parent };
+        let at = tables.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            // Below its parent and the parent's other tables.
+            let parent = name.rsplit_once('.').map(|(parent, _)| parent);
+            let is_near =
+                |known: &str| parent.is_some_and(|parent| format!("{known}.").starts_with(&format!("{parent}.")));
+            let after = tables.iter().rposition(|(known, _)| is_near(known)).unwrap_or(tables.len().saturating_sub(1));
+            let at = (after + 1).min(tables.len());
+            tables.insert(at, (name.to_owned(), Listed::default()));
+            at
+        });
+        let listed = &mut tables[at].1;
+        if is_table {
             let is_array = entry.kind == "array of tables";
             let title = if is_array { format!("[[{path}]]") } else { format!("[{path}]") };
-            write!(text, "\n## `{title}`\n\n{}\n", entry.doc).unwrap();
-            section = None;
+            write!(listed.heading, "\n## `{title}`\n\n{}\n", entry.doc).unwrap();
             continue;
-        }
-        if section.as_deref() != Some(table) {
-            write!(text, "\n| key of `{table}` | takes | default | |\n|---|---|---|---|\n").unwrap();
-            section = Some(table.to_owned());
         }
         let default = match &entry.default {
             Default::Required => "required".to_owned(),
@@ -220,7 +236,14 @@ fn reference(entries: &[Entry]) -> String {
             Default::Value(value) => format!("`{value}`"),
         };
         let cell = |text: &str| text.replace('|', "\\|");
-        writeln!(text, "| `{key}` | {} | {default} | {} |", cell(entry.kind), cell(entry.doc)).unwrap();
+        writeln!(listed.rows, "| `{key}` | {} | {default} | {} |", cell(entry.kind), cell(entry.doc)).unwrap();
+    }
+    let mut text = String::from(INTRODUCTION);
+    for (name, Listed { heading, rows }) in tables {
+        text.push_str(&heading);
+        if !rows.is_empty() {
+            write!(text, "\n| key of `{name}` | takes | default | |\n|---|---|---|---|\n{rows}").unwrap();
+        }
     }
     text
 }
@@ -308,6 +331,27 @@ fn a_condition_that_can_never_match_is_refused() {
         ("where = { bucket = \"other\" }", "consumer[0].where: can never match"),
         ("where = { operation = \"PutObject\" }\nfilter = \"upcall.uploads.*.PostObject\"", "can never match"),
         ("where = { size = { min = \"0B\" } }\nfilter = \"elsewhere.>\"", "can never match"),
+        ("filter = \"upcall.uploads.exampelbucket.>\"", "consumer[0].filter: can never match"),
+        (
+            "filter = \"upcall.upload.examplebucket.>\"",
+            "publish, which is `upcall.uploads.${bucket}.${operation}` of examplebucket",
+        ),
+        ("filter = \"uploads.>\"", "consumer[0].filter: can never match"),
+        ("filter = \"upcall.uploads.examplebucket\"", "consumer[0].filter: can never match"),
+        (
+            "filter = \"upcall.uploads.*.putobject\"",
+            "consumer[0].filter: has \"putobject\", which is no operation of OSS; did you mean \"PutObject\"?",
+        ),
+        ("where = { operation = \"PutObjekt\" }", "consumer[0].where.operation: has \"PutObjekt\""),
+        (
+            "where = { mime_type = \"text/plain; charset=utf-8\" }",
+            "consumer[0].where.mime_type: has \"text/plain; charset=utf-8\"",
+        ),
+        (
+            "where = { object = \"/images/**\" }",
+            "consumer[0].where.object: has \"/images/**\", which no object's key is like",
+        ),
+        ("where = { object = \"*.{jpg,png}\" }", "List several patterns"),
         ("where = { object = \"\" }", "consumer[0].where.object: has \"\""),
         ("where = { object = 7 }", "consumer[0].where.object: takes a pattern"),
         ("where = { size = { min = 7 } }", "consumer[0].where.size.min"),
@@ -343,4 +387,40 @@ fn a_program_has_the_time_that_it_needs_and_is_found_beside_the_file() {
         let complaint = complaint_of_consumer(keys).unwrap_or_default();
         assert!(complaint.contains(expected), "{keys}: {complaint}");
     }
+}
+
+#[test]
+fn a_mistake_that_follows_from_another_is_not_told() {
+    let notify = |keys: &str| format!("notify = {{ {keys} }}");
+    let mail = "mail = { server = \"localhost\", user = \"u\", password = { env = \"UPCALL_TEST_UNSET\" }, from = \"a@b.c\", to = [\"d@e.f\"] }";
+    let webhook = "webhook = { url = \"http://127.0.0.1/\", secrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"], allow_networks = [\"127.0.0.1/8\"] }";
+    for (keys, expected, other) in [
+        (notify(mail), "password.env: names UPCALL_TEST_UNSET", "give both"),
+        (webhook.to_owned(), "write `127.0.0.0/8`", "leads where"),
+        (notify("telegram = { token = \"t\" }"), "notify.telegram: is not a known key", "nobody to tell"),
+        ("command = \"./x\"".to_owned(), "write `[consumer.command]`, or `command = { … }`", "has no sink"),
+        ("webhok = { url = \"http://a\" }".to_owned(), "did you mean `webhook`?", "has no sink"),
+        (
+            notify("slack = { url = \"https://a\" }, digest = \"1m\""),
+            "write `[consumer.notify.digest]`",
+            "nobody to tell",
+        ),
+    ] {
+        let complaint = complaint_of_consumer(&keys).unwrap_or_default();
+        assert!(complaint.contains(expected) && complaint.contains(": 1 mistake\n"), "{keys}: {complaint}");
+        assert!(!complaint.contains(other), "{keys}: {complaint}");
+    }
+    let complaint =
+        complaint_of_consumer("webhook = { url = \"http://127.0.0.1/\", secrets = [] }").unwrap_or_default();
+    assert!(complaint.contains("Add it to `allow_networks` if it may be"), "{complaint}");
+}
+
+#[test]
+fn a_mistake_is_told_with_its_line_and_whose_it_is() {
+    let complaint = complaint_of_consumer("filter = \"a..b\"\ncommand = { program = \"sh\" }").unwrap_or_default();
+    assert!(complaint.contains("line 7, consumer \"c\": consumer[0].filter: "), "{complaint}");
+    let twice = "[[consumer]]\nname = \"c\"\ncommand = { program = \"sh\" }\n";
+    let complaint = complaint_of_consumer(&format!("command = {{ program = \"sh\" }}\n{twice}")).unwrap_or_default();
+    let expected = "line 9, consumer \"c\": consumer[1].name: \"c\" is taken by another consumer, consumer[0]";
+    assert!(complaint.contains(expected), "{complaint}");
 }

@@ -71,6 +71,11 @@ pub(super) struct Selected<'s> {
 }
 
 impl Selection {
+    /// The consumer that it names, if it names one.
+    pub(super) fn consumer(&self) -> Option<&ConsumerName> {
+        self.consumer.as_ref()
+    }
+
     /// Refuses a selection that says nothing.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use upcall_bus::{DeadLetter, Letter, UnreadableLetter};
 use super::super::kept::{Kept, Listing, Style};
 use super::super::operated::Operated;
 use super::select::Selection;
-use crate::terminal::printable_json;
+use crate::terminal::{complain, printable_json};
 use crate::words::plural;
 
 /// Prints what was selected.
@@ -17,6 +17,12 @@ pub(super) async fn run(bus: &Operated, selection: &Selection, style: Style) -> 
     let mut listing = Listing::new(style);
     let selected = selection.at(Timestamp::now())?;
     let missing = selected.each(&*bus.archive(), |letters| listing.show(&letters)).await?;
+    if let (true, Some(consumer)) = (listing.is_empty(), selection.consumer()) {
+        // It may have been removed since, or be spelt otherwise: that is told, and is no failure.
+        if let Err(unknown) = bus.filters_of(consumer).await {
+            complain(&unknown);
+        }
+    }
     Ok(listing.end::<Letter>(&missing, selection.demand().is_ok()))
 }
 

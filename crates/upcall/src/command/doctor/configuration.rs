@@ -5,16 +5,15 @@ use std::net::IpAddr;
 use upcall_bus_nats::examine::Finding;
 
 use super::kinds;
-use crate::config::Config;
+use crate::config::Outline;
 
-pub(super) fn examine(config: &Config) -> Vec<Finding> {
+pub(super) fn examine(config: &Outline) -> Vec<Finding> {
     let mut found = Vec::new();
-    let admin = config.gateway.admin;
+    let admin = config.admin;
     if is_open(admin.ip()) {
         found.push(kinds::ADMIN_OPEN.found(format!("`gateway.admin` is {admin}")));
     }
-    for route in &config.routes {
-        let policy = &route.policy;
+    for policy in &config.routes {
         let place = format!("route {}", policy.name());
         if policy.bucket_from_header() {
             found.push(kinds::BUCKET_FROM_HEADER.found(format!("{place} has `bucket_from_header`")));
@@ -26,7 +25,7 @@ pub(super) fn examine(config: &Config) -> Vec<Finding> {
             found.push(kinds::ANY_BUCKET.found(format!("{place} names no `buckets`")));
         }
     }
-    if config.keys.fetch {
+    if config.fetches_keys {
         found.push(kinds::KEYS_FETCHED.found("`keys.fetch` is on"));
     }
     found

@@ -8,10 +8,10 @@ use upcall_bus_nats::examine::Finding;
 use super::disk::Disk;
 use super::kinds;
 use crate::bus::RELAY;
-use crate::config::Config;
+use crate::config::Outline;
 use crate::words::plural;
 
-pub(super) fn examine(options: &Options, config: &Config, behind: Duration) -> anyhow::Result<Vec<Finding>> {
+pub(super) fn examine(options: &Options, config: &Outline, behind: Duration) -> anyhow::Result<Vec<Finding>> {
     let mut found = Vec::new();
     if options.retention.drop_unsettled {
         found.push(kinds::JOURNAL_DROPS_UNSETTLED.found("`bus.journal.retention.drop_unsettled` is on"));
@@ -33,7 +33,7 @@ pub(super) fn examine(options: &Options, config: &Config, behind: Duration) -> a
     Ok(found)
 }
 
-fn examine_consumer(consumer: &ConsumerState, config: &Config, behind: Duration, found: &mut Vec<Finding>) {
+fn examine_consumer(consumer: &ConsumerState, config: &Outline, behind: Duration, found: &mut Vec<Finding>) {
     let name = &consumer.name;
     if consumer.dead_letters > 0 {
         let what = format!("{} of consumer {name}", plural(consumer.dead_letters, "dead letter"));
@@ -48,8 +48,8 @@ fn examine_consumer(consumer: &ConsumerState, config: &Config, behind: Duration,
         }
         return;
     }
-    let is_configured = config.bus.nats.is_none()
-        && config.consumers.iter().any(|configured| configured.options.spec.name.as_str() == name);
+    let is_configured =
+        config.bus.nats.is_none() && config.consumers.iter().any(|configured| configured.name.as_str() == name);
     if !is_configured {
         let what = format!("consumer {name} is not configured, and has {}", plural(consumer.lag, "unsettled event"));
         found.push(kinds::JOURNAL_CONSUMER_FORGOTTEN.found(what));

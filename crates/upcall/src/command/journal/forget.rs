@@ -8,7 +8,7 @@ use upcall_bus::ConsumerName;
 
 use super::{JournalArguments, open};
 use crate::bus::RELAY;
-use crate::config::Config;
+use crate::config::Outline;
 use crate::words::plural;
 
 #[derive(Args)]
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { journal, consumer } = arguments;
     if let Some(file) = &journal.config {
-        refuse_configured(consumer, &Config::load(file)?)?;
+        refuse_configured(consumer, &Outline::load(file)?)?;
     }
     let folder = journal.folder()?;
     let known = open(&folder)?.consumers()?;
@@ -40,8 +40,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 /// One that is configured would begin anew at the next start, with the oldest event.
-fn refuse_configured(consumer: &ConsumerName, config: &Config) -> anyhow::Result<()> {
-    let mut names = config.consumers.iter().map(|configured| &configured.options.spec.name);
+fn refuse_configured(consumer: &ConsumerName, config: &Outline) -> anyhow::Result<()> {
+    let mut names = config.consumers.iter().map(|configured| &configured.name);
     if config.bus.nats.is_none() && names.any(|name| name == consumer) {
         bail!("consumer {consumer} is configured: take it out of the configuration first");
     }

@@ -49,7 +49,11 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
         section.mistake(key, "has no meaning beside `json`: its `body` says everything, of one event");
     }
     let message = Message {
-        title: section.optional("title", "The title, and a mail's subject. By default `New upload in ${bucket}`."),
+        title: section.optional(
+            "title",
+            "The title, and a mail's subject. By default `New upload in ${bucket}`. It, `message` and `link` are of one upload; \
+             several that a `digest` tells together have a title and a list of their own.",
+        ),
         text: section.optional(
             "message",
             "What stands under the title: plain text, whatever the service. By default what is known about the upload. In \
@@ -61,7 +65,11 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
              the slash.",
         ),
     };
-    let digest = section.optional_section("digest", "Tells what comes within a time in one message.");
+    let digest = section.optional_section(
+        "digest",
+        "Tells what comes within a time in one message: how many uploads there were, and which. A single one is told as \
+         without it.",
+    );
     let digest = digest.map(read_digest);
     let rate: Option<Rate> = section.optional(
         "rate",
@@ -69,6 +77,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
     );
     let (service, client) = match <[_; 1]>::try_from(found) {
         Ok([one]) => one?,
+        // That table is a mistake of its own, and most likely who is meant.
+        Err(others) if others.is_empty() && section.has_unknown_table() => return None,
         Err(others) => {
             section.mistake_here(if others.is_empty() {
                 "names nobody to tell: add `slack = { url = { env = \"SLACK_URL\" } }`, or `teams`, `discord`, `dingtalk`, \
@@ -151,15 +161,7 @@ fn read_json(mut section: Section<'_>) -> Found {
 
 fn read_target(section: &mut Section<'_>) -> (Option<Endpoint>, ClientOptions) {
     let endpoint = read_endpoint(section);
-    let client = read_client(section);
-    if let Some(endpoint) = &endpoint
-        && let Err(refused) = client.guard.check_endpoint(endpoint)
-    {
-        section.mistake(
-            "url",
-            format!("leads where nothing is posted: {refused}. Add it to `allow_networks` if it may be"),
-        );
-    }
+    let client = read_client(section, endpoint.as_ref());
     (endpoint, client)
 }
 

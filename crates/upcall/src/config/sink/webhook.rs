@@ -63,15 +63,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
          attributes in `ce-` headers (`binary`), or a notification as S3 sends it (`s3`).",
     );
     let headers = read_headers(&mut section);
-    let client = read_client(&mut section);
-    if let Some(endpoint) = &endpoint
-        && let Err(refused) = client.guard.check_endpoint(endpoint)
-    {
-        section.mistake(
-            "url",
-            format!("leads where nothing is posted: {refused}. Add it to `allow_networks` if it may be"),
-        );
-    }
+    let client = read_client(&mut section, endpoint.as_ref());
     let concurrency: Count = section.or(
         "concurrency",
         i64::try_from(defaults.concurrency.get()).unwrap_or(i64::MAX),
@@ -221,7 +213,8 @@ fn is_ours(header: &str) -> bool {
     header == "content-type" || header.starts_with("webhook-") || header.starts_with("ce-")
 }
 
-pub(super) fn read_client(section: &mut Section<'_>) -> ClientOptions {
+/// Reads how an endpoint is called, and reports one that may not be.
+pub(super) fn read_client(section: &mut Section<'_>, endpoint: Option<&Endpoint>) -> ClientOptions {
     let defaults = ClientOptions::default();
     let timeout: Duration =
         section.or("timeout", "15s", "How long a request may take, from connecting to the answer's end.");
@@ -234,6 +227,7 @@ pub(super) fn read_client(section: &mut Section<'_>) -> ClientOptions {
         "Addresses that may be called though they are not public, such as `[\"10.0.0.0/8\", \"fd00::/8\"]`. A cloud's \
          metadata address has to be named by itself.",
     );
+    let named = networks.len();
     let mut allowed: Vec<Network> = Vec::new();
     for network in networks {
         match network.parse() {
@@ -241,13 +235,20 @@ pub(super) fn read_client(section: &mut Section<'_>) -> ClientOptions {
             Err(error) => section.mistake("allow_networks", format!("{error}")),
         }
     }
+    let is_complete = allowed.len() == named;
+    let guard = Guard::new(allowed);
+    if let Some(Err(refused)) = endpoint.map(|endpoint| guard.check_endpoint(endpoint))
+        && is_complete
+    {
+        section.mistake("url", format!("leads where nothing is posted: {refused}"));
+    }
     let ca: Option<PathBuf> = section.optional(
         "ca",
         "A PEM file of authorities that the endpoint's certificate may come from, beside the machine's.",
     );
     let authorities = ca.and_then(|file| authorities(section, "ca", &file));
     ClientOptions {
-        guard: Guard::new(allowed),
+        guard,
         authorities: authorities.unwrap_or_default(),
         timeout,
         connect_timeout: defaults.connect_timeout.min(timeout / 2),

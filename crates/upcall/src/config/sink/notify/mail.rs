@@ -55,6 +55,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Mail> {
         "`starttls`: encrypted after the greeting, port 587. `tls`: encrypted from the start, port 465. `none`: port 25, \
          for a server on this machine only.",
     );
+    let is_given = [section.has("user"), section.has("password")];
     let user: Option<String> = section.optional("user", "The user that the server knows us by.");
     let password = secret::optional(
         &mut section,
@@ -64,6 +65,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Mail> {
     let credentials = match (user, password) {
         (None, None) => Some(None),
         (Some(user), Some(password)) => Some(Some(Credentials { user, password })),
+        // One of them is a mistake already.
+        _ if is_given == [true, true] => None,
         _ => {
             section.mistake_here("has one of `user` and `password`: give both, or none");
             None

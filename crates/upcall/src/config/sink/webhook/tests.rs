@@ -75,7 +75,7 @@ fn an_address_that_is_not_public_has_to_be_allowed() {
     assert_mistake(
         "",
         &format!("{secrets}\nallow_networks = [\"10.0.0.1/8\"]"),
-        "allow_networks: \"10.0.0.1/8\" is no",
+        "allow_networks: \"10.0.0.1/8\" has bits set",
     );
 }
 
