@@ -154,7 +154,7 @@ async fn settle(
             stats.count(Count::Retried, 1);
             if let Some(others) = stats.retries(event, after, &reason) {
                 let Upload { request_id, object } = upload;
-                let again_in_s = after.as_secs_f64().ceil();
+                let again_in_s = after.as_secs() + u64::from(after.subsec_nanos() > 0);
                 tracing::warn!(
                     consumer,
                     %event,

@@ -89,13 +89,14 @@ impl StdError for Error {
 /// What to do about a failure of TLS, as far as its words tell. They are those of `rustls` and `webpki`.
 #[must_use]
 pub fn tls_remedy(error: &(dyn StdError + 'static)) -> Option<&'static str> {
-    const REMEDIES: [(&str, &str); 5] = [
+    const REMEDIES: [(&str, &str); 6] = [
         (
             "CaUsedAsEndEntity",
             "its certificate is that of an authority, not a server's: have the authority issue one for this host, and name the authority in `ca`",
         ),
         ("InvalidContentType", "what answers there does not speak TLS: is it `http://`, or another port?"),
         ("UnknownIssuer", "nobody who is trusted has issued its certificate: name its authority in `ca`"),
+        ("BadSignature", "nobody who is trusted has issued its certificate: name its authority in `ca`"),
         (
             "NotValidForName",
             "its certificate is for another name: call it by that name, or have one issued for this one",

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedKey, IsCa, KeyPair, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -216,21 +217,7 @@ async fn every_way_to_give_no_answer_has_its_name() {
 async fn an_endpoint_over_tls_needs_a_certificate_that_is_trusted() {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
-    let tls = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
-    let (tls, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            if let Ok(stream) = tls.accept(stream).await {
-                tokio::spawn(serve(stream, |_, _| Act::answer(200, "", "")));
-            }
-        }
-    });
+    let port = answering_over_tls(cert.der().clone(), key).await;
     let url = format!("https://localhost:{port}/?token=hunter2");
     let allowed = || ClientOptions { lookup: script(&[&["127.0.0.1"]]), ..options(&["127.0.0.1"]) };
     let trusting = ClientOptions { authorities: authorities(cert.pem().as_bytes()).unwrap(), ..allowed() };
@@ -241,6 +228,61 @@ async fn an_endpoint_over_tls_needs_a_certificate_that_is_trusted() {
     let no_trust = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = ClientOptions { authorities: authorities(no_trust.cert.pem().as_bytes()).unwrap(), ..allowed() };
     assert_failed(post(&Client::new(other, true).unwrap(), &url).await, ErrorKind::Tls);
+}
+
+#[tokio::test]
+async fn a_failure_of_tls_says_what_to_do() {
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let signing_key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&signing_key).unwrap();
+    let port =
+        answering_over_tls(authority.der().clone(), PrivateKeyDer::Pkcs8(signing_key.serialize_der().into())).await;
+    let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain_port = plain.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plain.accept().await {
+            // As a server does that can't read the request.
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let unknown =
+        answering_over_tls(cert.der().clone(), PrivateKeyDer::Pkcs8(signing_key.serialize_der().into())).await;
+    let stranger = generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem();
+    for (port, trusted, remedy) in [
+        (port, authority.pem(), "that of an authority, not a server's"),
+        (unknown, stranger.clone(), "name its authority in `ca`"),
+        (plain_port, stranger, "does not speak TLS"),
+    ] {
+        let authorities = authorities(trusted.as_bytes()).unwrap();
+        let options = ClientOptions { authorities, lookup: script(&[&["127.0.0.1"]]), ..options(&["127.0.0.1"]) };
+        let client = Client::new(options, true).unwrap();
+        let error = post(&client, &format!("https://localhost:{port}/")).await.unwrap_err();
+        assert!(error.to_string().contains(remedy), "{remedy}: {error}: {error:?}");
+    }
+}
+
+/// A server that shows this certificate, and its port.
+async fn answering_over_tls(certificate: CertificateDer<'static>, key: PrivateKeyDer<'static>) -> u16 {
+    let tls = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let (tls, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(stream) = tls.accept(stream).await {
+                tokio::spawn(serve(stream, |_, _| Act::answer(200, "", "")));
+            }
+        }
+    });
+    port
 }
 
 #[test]

@@ -37,6 +37,7 @@ async fn an_address_that_may_not_be_called_is_not_and_its_events_wait() {
         let verdicts = deliver(&sink, &["a", "b"]).await;
         assert!(verdicts.iter().all(is_unavailable), "{verdicts:?}");
         assert!(format!("{verdicts:?}").contains("this machine's own address"), "{verdicts:?}");
+        assert!(format!("{verdicts:?}").contains("Add it to `allow_networks`"), "{verdicts:?}");
     }
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
 }
