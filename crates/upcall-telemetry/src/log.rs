@@ -39,8 +39,8 @@ pub enum Written {
 }
 
 /// What is logged unless the configuration says otherwise. The NATS client says of its connections what the bus says, too,
-/// in more words, and at each attempt.
-pub const DEFAULT_FILTER: &str = "info,async_nats=error,async_nats::connector=off";
+/// in more words, and at each attempt. The SQL client says without the consumer what the consumer says with it.
+pub const DEFAULT_FILTER: &str = "info,async_nats=error,async_nats::connector=off,sqlx=off";
 
 /// How many lines may wait for a reader of standard error. Beyond it lines are lost, and callbacks are not.
 const LINES_WAITING_MAX: usize = 8192;
