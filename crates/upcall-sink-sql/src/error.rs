@@ -11,6 +11,22 @@ pub enum OptionsError {
     /// The URL can't be read.
     #[error("the database's URL can't be read")]
     Url(#[source] Source),
+    /// The URL has a parameter that the database does not know, and that would have no effect.
+    #[error("the database's URL has the parameter `{name}`, which there is not; there are: {}", known.join(", "))]
+    Parameter {
+        /// Its name.
+        name: String,
+        /// Those that there are.
+        known: Vec<&'static str>,
+    },
+    /// A parameter of the URL has a value that it does not take.
+    #[error("the parameter `{name}` of the database's URL takes {takes}")]
+    Value {
+        /// The parameter's name.
+        name: String,
+        /// What it takes.
+        takes: String,
+    },
 }
 
 /// Why the database did not do what it was asked to.

@@ -20,6 +20,7 @@ mod sink;
 mod sqlite;
 mod statement;
 mod store;
+mod url;
 mod user_statement;
 
 #[cfg(test)]
@@ -28,5 +29,5 @@ mod tests;
 pub use error::{OptionsError, StoreError, StoreErrorKind};
 pub use options::{Effect, InvalidTableName, Options, TableName};
 pub use reference::reference;
-pub use sink::{SqlSink, is_valid_url};
+pub use sink::{SqlSink, check_url};
 pub use user_statement::{InvalidStatement, UserStatement};

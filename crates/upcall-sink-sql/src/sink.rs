@@ -19,7 +19,7 @@ use crate::postgres::PostgresDatabase;
 use crate::row::Row;
 use crate::sqlite::SqliteDatabase;
 use crate::store::Store;
-use crate::{Effect, Options, OptionsError, StoreErrorKind, TableName};
+use crate::{Effect, Options, OptionsError, StoreErrorKind, TableName, url};
 
 /// How often the ids of applied events are looked through for old ones. They are kept for days.
 const FORGET_INTERVAL: Duration = Duration::from_secs(60 * 60);
@@ -42,14 +42,14 @@ impl SqlSink {
     /// Makes a sink. The database is first touched when the consumer starts.
     ///
     /// # Errors
-    /// When the URL names no database that the sink speaks to, or can't be read.
+    /// When the URL names no database that the sink speaks to, asks for what there is not, or can't be read.
     pub fn new(options: Options) -> Result<Self, OptionsError> {
-        let scheme = options.url.split(':').next().unwrap_or_default();
-        let (dialect, database): (_, Box<dyn Database>) = match scheme {
-            "sqlite" => (Dialect::Sqlite, Box::new(SqliteDatabase::new(options.clone())?)),
-            "postgres" | "postgresql" => (Dialect::Postgres, Box::new(PostgresDatabase::new(options.clone())?)),
-            "mysql" | "mariadb" => (Dialect::MySql, Box::new(MySqlDatabase::new(options.clone())?)),
-            other => return Err(OptionsError::Scheme(other.to_owned())),
+        let dialect = url::dialect(&options.url)?;
+        url::check_parameters(dialect, &options.url)?;
+        let database: Box<dyn Database> = match dialect {
+            Dialect::Sqlite => Box::new(SqliteDatabase::new(options.clone())?),
+            Dialect::Postgres => Box::new(PostgresDatabase::new(options.clone())?),
+            Dialect::MySql => Box::new(MySqlDatabase::new(options.clone())?),
         };
         let store = Store::new(database, dialect, &options);
         let Options { effect, applied_kept, statement_timeout: halving_time, .. } = options;
@@ -174,8 +174,10 @@ fn leave(rows: impl Iterator<Item = usize>, places: &[usize], verdicts: &mut [Ve
     rows.for_each(|at| verdicts[places[at]] = Verdict::Unavailable { reason: reason.to_owned() });
 }
 
-/// Whether the sink can read a URL, whether or not there is a database.
-#[must_use]
-pub fn is_valid_url(url: &str) -> bool {
-    SqlSink::new(Options::new(url, TableName::example())).is_ok()
+/// Checks that the sink can read a URL, whether or not there is a database.
+///
+/// # Errors
+/// As [`SqlSink::new`].
+pub fn check_url(url: &str) -> Result<(), OptionsError> {
+    SqlSink::new(Options::new(url, TableName::example())).map(drop)
 }

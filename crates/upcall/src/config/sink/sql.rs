@@ -2,16 +2,14 @@
 
 #[cfg(test)]
 mod tests;
+mod url;
 
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use toml::Value;
 use upcall_sink_sql::{Effect, Options, TableName, UserStatement};
 
-use crate::config::certificates::{self, PemKind};
 use crate::config::consumer::{Given, parse};
 use crate::config::reader::{Section, kind_of};
 use crate::config::secret;
@@ -76,55 +74,10 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Options> {
         "90d",
         "How long the ids of applied events are kept. Keep it above the time that the bus keeps events.",
     );
-    let url = read_url(&section, &url?)?;
+    let url = url::read(&section, &url?)?;
     let defaults = Options::new(url, effect?);
     let pool_max = pool_max.and_then(|count| NonZeroU32::new(count.get())).unwrap_or(defaults.pool_max);
     Some(Options { pool_max, connect_timeout, statement_timeout, applied_kept, ..defaults })
-}
-
-/// What a database's URL names certificates and keys by.
-const CERTIFICATE_KEYS: [(&str, PemKind); 6] = [
-    ("sslrootcert", PemKind::Authorities),
-    ("sslcert", PemKind::Certificate),
-    ("sslkey", PemKind::Key),
-    ("ssl-ca", PemKind::Authorities),
-    ("ssl-cert", PemKind::Certificate),
-    ("ssl-key", PemKind::Key),
-];
-
-/// The files that a database's URL names, each with what is to be in it. What is written out there is no file.
-fn certificate_files(url: &str) -> Vec<(PemKind, PathBuf)> {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    let file = |pair: &str| {
-        let (key, value) = pair.split_once('=')?;
-        let (_, kind) = CERTIFICATE_KEYS.iter().find(|(known, _)| *known == key)?;
-        let file = percent_decode_str(value).decode_utf8_lossy().into_owned();
-        (!file.starts_with("-----BEGIN")).then(|| (*kind, file.into()))
-    };
-    query.split('&').filter_map(file).collect()
-}
-
-fn read_url(section: &Section<'_>, url: &str) -> Option<String> {
-    match url.split_once("://") {
-        Some(("sqlite", path)) => Some(format!("sqlite://{}", section.resolve(Path::new(path)).display())),
-        Some(("postgres" | "postgresql" | "mysql" | "mariadb", _)) => {
-            // The message of what is wrong with an address is left out: it might show a part of it.
-            let is_valid = upcall_sink_sql::is_valid_url(url);
-            // Read at each connection; a pool that is open goes on with what it has read.
-            certificates::of_database(section, "url", &certificate_files(url));
-            if !is_valid {
-                section.mistake("url", "can't be read; write `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with what is not a letter or a digit in the password percent-encoded (`@` is `%40`)");
-            }
-            is_valid.then(|| url.to_owned())
-        }
-        _ => {
-            section.mistake(
-                "url",
-                "is no database that this version knows: write `sqlite://PATH`, `postgres://USER:PASSWORD@HOST/DATABASE` or `mysql://USER:PASSWORD@HOST/DATABASE`",
-            );
-            None
-        }
-    }
 }
 
 /// Reads what an event does: it becomes a row of a table, or is bound to a statement.

@@ -51,6 +51,22 @@ fn every_mistake_is_reported_and_no_password_is_shown() {
         ("url = \"mysql://h/d\"\nstatement = \"x\"\napplied = \"a\"\ntable = \"t\"", "sql.table: does not go with"),
         ("url = \"mysql://h/d\"\nstatement = \"x\"\napplied = \"a\"\nhistory = true", "sql.history: does not go with"),
         ("url = \"mysql://h/d\"\napplied = \"a\"", "sql.applied: goes with `statement`"),
+        (
+            "url = \"postgres://u:hunter2@h/d?sslmod=verify-full\"",
+            "the parameter `sslmod`, which there is not; did you mean `sslmode`?",
+        ),
+        ("url = \"mysql://u:hunter2@h/d?sslmod=VERIFY_CA\"", "sql.url: has the parameter `sslmod`"),
+        (
+            "url = \"mysql://u:hunter2@h/d?sslmode=require\"",
+            "sql.url: has a value for `sslmode` that is none; it takes DISABLED,",
+        ),
+        (
+            "url = \"postgres://u:hunter2@h/d?sslmode=yes\"",
+            "it takes disable, allow, prefer, require, verify-ca, verify-full",
+        ),
+        ("url = \"postgres://u:12?hunter2@h/d\"", "sql.url: can't be read"),
+        ("url = \"sqlite://a.db?mod=rw\"", "the parameter `mod`, which there is not; did you mean `mode`?"),
+        ("url = \"sqlite:a.db\"", "sql.url: is no database that this version knows"),
         ("url = \"mysql://h/d\"\nhistory = \"uploads\"", "sql.history: is the table itself"),
         ("url = \"mysql://h/d\"\nhistory = 1", "sql.history: takes true, false or a table's name"),
     ] {
@@ -82,5 +98,13 @@ fn files_that_a_url_names_hold_what_they_should() {
     ] {
         let error = parse(&format!("url = \"mysql://u:hunter2@h/d?{query}\"")).unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("hunter2"), "{query}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_missing_is_the_only_mistake() {
+    for source in ["{ env = \"UPCALL_TEST_NOWHERE\" }", "{ file = \"/nowhere/url\" }"] {
+        let error = parse(&format!("url = {source}")).unwrap_err().to_string();
+        assert!(error.contains(": 1 mistake\n"), "{error}");
     }
 }
