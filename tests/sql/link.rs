@@ -66,3 +66,24 @@ fn a_wrong_password_is_said_and_not_shown() {
         assert!(complaint.contains("Access denied") && !complaint.contains("hunter2"), "{complaint}");
     });
 }
+
+#[test]
+fn a_server_that_is_not_there_is_said_to_refuse_connections() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        for scheme in ["postgres", "mysql"] {
+            let url = format!("{scheme}://user:secret@{address}/app");
+            let options = Options { connect_timeout: Duration::from_millis(500), ..Options::new(url, uploads()) };
+            let complaint = SqlSink::new(options).unwrap().prepare().await.unwrap_err();
+            let complaint = upcall_telemetry::error_chain(&*complaint);
+            assert!(
+                complaint.contains(&format!("{scheme}://{address}/app is not available"))
+                    && complaint.contains("Connection refused")
+                    && !complaint.contains("secret"),
+                "{complaint}"
+            );
+        }
+    });
+}

@@ -5,9 +5,11 @@
 mod conformance;
 mod events;
 mod faults;
+mod ids;
 mod killed;
 mod link;
 mod random;
+mod rights;
 mod site;
 mod statement;
 mod table;

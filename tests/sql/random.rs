@@ -42,7 +42,7 @@ async fn whatever_the_order_the_batches_and_the_repetitions_the_table_is_the_sam
 }
 
 async fn run(site: &mut Site, deliveries: &[Published], cuts: &[usize]) {
-    let effect = || Effect::Table { table: uploads(), history: Some("kept".parse().unwrap()) };
+    let effect = || Effect::Table { table: uploads(), history: Some("kept".parse().unwrap()), applied: None };
     // Two processes take turns, or work at once.
     let sinks = [site.sink(effect()).await, site.sink(effect()).await];
     let (mut rest, mut cuts) = (deliveries, cuts.iter().cycle());

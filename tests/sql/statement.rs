@@ -2,6 +2,7 @@
 
 use upcall_consumer::Verdict;
 use upcall_sink_sql::Effect;
+use upcall_tests::executable::workspace;
 use upcall_tests::sql::Engine;
 
 use crate::events::{Published, apply, deliver, upload};
@@ -106,6 +107,7 @@ async fn a_value_that_does_not_go_is_its_events_failure(mut site: Site) {
     let verdicts = deliver(&sink, &[avatar(1, "a", "7"), avatar(2, "b", "42"), avatar(3, "c", "8")]).await;
     let [Verdict::Done, Verdict::Retry { reason, .. }, Verdict::Done] = &verdicts[..] else { panic!("{verdicts:?}") };
     assert!(reason.to_lowercase().contains("unique") || reason.contains("Duplicate"), "{reason}");
+    assert!(!reason.contains("at line"), "a line of the server's own source is nobody's business: {reason}");
     let verdicts = deliver(&sink, &[avatar(4, "a", "9"), avatar(5, "b", "nobody"), avatar(6, "c", "10")]).await;
     assert!(matches!(&verdicts[..], [Verdict::Done, Verdict::Retry { .. }, Verdict::Done]), "{verdicts:?}");
     assert_eq!(site.count("users").await, 5);
@@ -135,4 +137,36 @@ async fn an_upsert_of_the_users_keeps_the_order(mut site: Site) {
     let batch: Vec<Published> = (0..10).map(|number| avatar(number, &format!("o{number}"), "42")).collect();
     apply(&sink, &batch).await;
     assert_eq!(site.texts("object", "avatar", "user_id").await, ["o9"], "in the order of the batch");
+}
+
+#[test]
+fn a_parameter_whose_type_postgres_cannot_tell_is_named() {
+    check(Kind::Server(Engine::Postgres), async |mut site| {
+        make_avatars(&mut site).await;
+        let statement = "INSERT INTO avatars (object) SELECT ${object} WHERE ${vars.user} IS NOT NULL";
+        let complaint = site.complaint(effect(statement)).await;
+        assert!(complaint.contains("add a cast, such as `${vars.user}::text`"), "{complaint}");
+    });
+}
+
+/// The statement of `docs/sinks.md`.
+#[test]
+fn the_documented_statement_leaves_out_an_upload_without_the_variable() {
+    check(Kind::Server(Engine::Postgres), async |mut site| {
+        site.execute(
+            "CREATE TABLE avatars (user_id INTEGER PRIMARY KEY, object TEXT, size BIGINT, uploaded_at TIMESTAMPTZ)",
+        )
+        .await;
+        let document = std::fs::read_to_string(workspace().join("docs/sinks.md")).unwrap();
+        let (_, section) = document.split_once("\n## Your own statement\n").unwrap();
+        let statement = section.split("\"\"\"").nth(1).unwrap();
+        let sink = site.sink(effect(statement)).await;
+        let mut nobodys = avatar(1, "nobodys", "42");
+        nobodys.event.data.vars.clear();
+        apply(&sink, &[nobodys, avatar(2, "old", "42"), avatar(3, "other", "7")]).await;
+        let mut later = avatar(4, "new", "42");
+        later.event.time += jiff::SignedDuration::from_secs(1);
+        apply(&sink, &[later]).await;
+        assert_eq!(site.texts("object", "avatars", "user_id").await, ["other", "new"]);
+    });
 }

@@ -158,7 +158,11 @@ async fn a_row_too_large_for_the_database_holds_nobody_up(mut site: Site) {
 }
 
 async fn the_history_has_every_event_once(mut site: Site) {
-    let effect = || Effect::Table { table: uploads(), history: Some("every_upload".parse::<TableName>().unwrap()) };
+    let effect = || Effect::Table {
+        table: uploads(),
+        history: Some("every_upload".parse::<TableName>().unwrap()),
+        applied: None,
+    };
     let batch: Vec<Published> =
         (0..50).map(|number| upload(number, &(number % 7).to_string(), 50 - number as i64)).collect();
     let sink = site.sink(effect()).await;

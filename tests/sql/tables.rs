@@ -68,7 +68,7 @@ async fn a_table_of_a_newer_version_is_left_alone(mut site: Site) {
 }
 
 async fn several_processes_make_the_tables_at_once(mut site: Site) {
-    let effect = || Effect::Table { table: uploads(), history: Some("all_uploads".parse().unwrap()) };
+    let effect = || Effect::Table { table: uploads(), history: Some("all_uploads".parse().unwrap()), applied: None };
     let made = (0..6).map(|_| site.sink(effect()));
     let sinks = futures_util::future::join_all(made).await;
     apply(&sinks[5], &[upload(1, "a", 0)]).await;

@@ -22,8 +22,14 @@ pub(crate) trait Database: Send + Sync {
     /// Looks which tables are there.
     async fn present(&self, schema: &Schema) -> Result<Present, sqlx::Error>;
 
-    /// Runs statements that define tables.
+    /// Runs statements that define tables. Where the kind allows it, one process at a time, and all or nothing.
     async fn define(&self, statements: &[String]) -> Result<(), sqlx::Error>;
+
+    /// Runs a statement whose parameters are text.
+    async fn execute(&self, sql: String, values: [&str; 2]) -> Result<(), sqlx::Error>;
+
+    /// Connects once, beside the pool, to learn why that had no connection.
+    async fn try_connect(&self) -> Result<(), sqlx::Error>;
 
     /// Checks that the database takes the statements as its tables are.
     async fn check(&self) -> Result<(), Unfit>;
@@ -101,7 +107,9 @@ pub(crate) enum Fault {
     NotADatabase,
     /// The database gave up for lack of time.
     Timeout,
-    /// The database is out of order: full, unreachable, not permitted.
+    /// The user may not do that.
+    Denied,
+    /// The database is out of order: full, unreachable.
     Unavailable,
 }
 

@@ -49,6 +49,46 @@ pub enum StoreErrorKind {
         /// Which one, without its password.
         database: String,
     },
+    /// The user of the database may not do what the sink does.
+    #[error(
+        "the database {database} denies its user a right: SELECT, INSERT, UPDATE and DELETE on {} are needed, and what a statement of yours takes",
+        tables.join(", ")
+    )]
+    Denied {
+        /// Which database, without its password.
+        database: String,
+        /// The sink's tables.
+        tables: Vec<String>,
+    },
+    /// The user of the database may not make or alter tables.
+    #[error(
+        "the user of the database {database} may not make or alter tables: let it, or have somebody run {statements} who may; after that SELECT, INSERT, UPDATE and DELETE are enough"
+    )]
+    DeniedDefinition {
+        /// Which database, without its password.
+        database: String,
+        /// What has to be run.
+        statements: String,
+    },
+    /// The tables could not be made or brought up to date.
+    #[error("the tables could not be made in the database {database}")]
+    Definition {
+        /// Which database, without its password.
+        database: String,
+    },
+    /// The table of applied ids is another consumer's: what that one has applied, this one would leave out.
+    #[error(
+        "the table {table} has the ids of what the consumer {owner} has applied, which {consumer} would leave out: name another table by `applied`. If {owner} is an old name of {consumer} and runs nowhere any more, run `UPDATE {notes} SET consumer = '{consumer}' WHERE table_name = '{table}'`",
+        notes = crate::schema::VERSIONS
+    )]
+    OthersIds {
+        /// Which table.
+        table: String,
+        /// Whose it is.
+        owner: String,
+        /// Who wants it.
+        consumer: String,
+    },
     /// What is called the database is not one.
     #[error("{database} is not a database")]
     NotADatabase {
@@ -96,6 +136,14 @@ pub enum StoreErrorKind {
     /// The user's statement does not go with the database.
     #[error("the database does not take the statement")]
     Statement,
+    /// The database can't tell which type a parameter of the user's statement has.
+    #[error(
+        "the database can't tell which type `{name}` has where it stands in the statement: add a cast, such as `{name}::text`"
+    )]
+    Untyped {
+        /// The parameter, as it is written.
+        name: String,
+    },
     /// The user's statement has its parameters where the database sees none.
     #[error(
         "the statement has {written} `${{…}}`, of which the database sees {seen} as parameters: write them without quotes, outside of comments, and no other placeholders"

@@ -15,6 +15,7 @@ mod postgres;
 mod record;
 mod reference;
 mod row;
+mod said;
 mod schema;
 mod sink;
 mod sqlite;

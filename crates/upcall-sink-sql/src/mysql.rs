@@ -1,19 +1,20 @@
 //! MySQL and MariaDB.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::mysql::{MySqlConnectOptions, MySqlPool, MySqlPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor as _, SqlSafeStr, Statement as _};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlPool, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Executor as _, SqlSafeStr, Statement as _};
 
 use crate::column::{COLUMNS, KEY};
 use crate::database::{Database, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::pool;
-use crate::schema::{OBJECT_HASH, Present, Schema, VERSIONS};
+use crate::schema::{OBJECT_HASH, Present, Schema};
 use crate::statement::Statements;
 use crate::{Options, OptionsError, StoreErrorKind};
 
@@ -59,27 +60,8 @@ impl MySqlDatabase {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.get_or_insert_with(|| {
             let timeout = self.options.statement_timeout;
-            let lock_wait = (timeout.as_secs() / 2).max(1);
-            // Strict: what does not fit is refused, not cut. The server gives up first, so that it gets to say why.
-            let settings = format!(
-                "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = {lock_wait}, transaction_isolation = 'READ-COMMITTED'"
-            );
-            let mariadb_settings = format!("SET SESSION max_statement_time = {:.3}", timeout.as_secs_f64() * 0.8);
             pool::with_limits(MySqlPoolOptions::new(), &self.options)
-                .after_connect(move |connection, _| {
-                    let (settings, mariadb_settings) = (settings.clone(), mariadb_settings.clone());
-                    Box::pin(async move {
-                        let version: String =
-                            sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *connection).await?;
-                        if version.contains("MariaDB") {
-                            connection.execute(AssertSqlSafe(settings.replace("transaction_isolation", "tx_isolation"))).await?;
-                            connection.execute(AssertSqlSafe(mariadb_settings)).await?;
-                        } else {
-                            connection.execute(AssertSqlSafe(settings)).await?;
-                        }
-                        Ok(())
-                    })
-                })
+                .after_connect(move |connection, _| Box::pin(set_up(connection, timeout)))
                 .connect_lazy_with(self.connect.clone())
         })
         .clone()
@@ -137,13 +119,15 @@ impl Database for MySqlDatabase {
             Ok(sqlx::query_scalar(sql).bind(table.to_owned()).fetch_all(&pool).await?.into_iter().collect())
         };
         let mut present = Present::default();
-        for table in &schema.tables {
-            present.columns.insert(table.name.clone(), columns_of(&table.name).await?);
+        for table in schema.names() {
+            present.columns.insert(table.clone(), columns_of(&table).await?);
         }
-        if !columns_of(VERSIONS).await?.is_empty() {
-            let versions = AssertSqlSafe(format!("SELECT table_name, version FROM `{VERSIONS}`"));
-            let versions: HashMap<String, i64> = sqlx::query_as(versions).fetch_all(&pool).await?.into_iter().collect();
-            present.versions = versions;
+        // As on Windows, and in some clouds.
+        let folds: u64 =
+            sqlx::query_scalar("SELECT CAST(@@lower_case_table_names AS UNSIGNED)").fetch_one(&pool).await?;
+        present.folds_case = folds != 0;
+        if let Some(notes) = schema.select_notes(&present) {
+            present.take_notes(sqlx::query_as(AssertSqlSafe(notes)).fetch_all(&pool).await?);
         }
         Ok(present)
     }
@@ -153,6 +137,17 @@ impl Database for MySqlDatabase {
             self.pool().execute(AssertSqlSafe(sql.clone())).await?;
         }
         Ok(())
+    }
+
+    async fn execute(&self, sql: String, values: [&str; 2]) -> Result<(), sqlx::Error> {
+        let [first, second] = values.map(str::to_owned);
+        sqlx::query(AssertSqlSafe(sql)).bind(first).bind(second).execute(&self.pool()).await.map(drop)
+    }
+
+    async fn try_connect(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.connect.connect().await?;
+        set_up(&mut connection, self.options.statement_timeout).await?;
+        connection.close().await
     }
 
     async fn check(&self) -> Result<(), Unfit> {
@@ -199,4 +194,22 @@ impl Database for MySqlDatabase {
             pool.close().await;
         }
     }
+}
+
+/// Makes a new connection's session as the sink needs it.
+async fn set_up(connection: &mut MySqlConnection, timeout: Duration) -> Result<(), sqlx::Error> {
+    let lock_wait = (timeout.as_secs() / 2).max(1);
+    let version: String = sqlx::query_scalar("SELECT VERSION()").fetch_one(&mut *connection).await?;
+    let is_mariadb = version.contains("MariaDB");
+    let isolation = if is_mariadb { "tx_isolation" } else { "transaction_isolation" };
+    // Strict: what does not fit is refused, not cut. The server gives up first, so that it gets to say why.
+    let settings = format!(
+        "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = {lock_wait}, {isolation} = 'READ-COMMITTED'"
+    );
+    connection.execute(AssertSqlSafe(settings)).await?;
+    if is_mariadb {
+        let seconds = timeout.as_secs_f64() * 0.8;
+        connection.execute(AssertSqlSafe(format!("SET SESSION max_statement_time = {seconds:.3}"))).await?;
+    }
+    Ok(())
 }

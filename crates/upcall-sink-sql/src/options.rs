@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::UserStatement;
+use crate::dialect::Dialect;
+use crate::{UserStatement, url};
 
 /// Where the database is, what is done there, and how the sink behaves. [`Options::new`] has the defaults.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +16,10 @@ pub struct Options {
     pub url: String,
     /// What an event does there.
     pub effect: Effect,
+    /// The consumer's name. The ids of what it has applied are its own from its first start on: a sink of another name
+    /// does not touch them. Sinks of one name share them, as in several processes that read one consumer. Without a
+    /// name nobody's are told apart.
+    pub consumer: Option<String>,
     /// The most connections that are open at once. SQLite has one writer, so that one is enough for it.
     pub pool_max: NonZeroU32,
     /// How long it may take until there is a connection.
@@ -36,6 +41,9 @@ pub enum Effect {
         table: TableName,
         /// The table that gets a row for each event, if there is to be one.
         history: Option<TableName>,
+        /// The table of the ids of applied events, which the sink makes; otherwise it is called as the table, with
+        /// `_applied` behind it. No two consumers may share it.
+        applied: Option<TableName>,
     },
     /// It is bound to a statement of the user's.
     Statement {
@@ -47,6 +55,18 @@ pub enum Effect {
 }
 
 impl Options {
+    /// Whether the ids of applied events would be in one table with another's, as far as the URLs tell which database they
+    /// are in.
+    #[must_use]
+    pub fn shares_applied_with(&self, other: &Self) -> bool {
+        let (one, another) = (self.effect.applied(), other.effect.applied());
+        let is_one_name = match url::dialect(&self.url) {
+            Ok(Dialect::Sqlite) => one.eq_ignore_ascii_case(&another),
+            _ => one == another,
+        };
+        is_one_name && url::place(&self.url).is_some_and(|place| url::place(&other.url) == Some(place))
+    }
+
     /// One connection for SQLite and 4 for others, 5 seconds to connect, 10 seconds for a transaction, ids kept for
     /// 90 days: far longer than a bus keeps events.
     #[must_use]
@@ -57,6 +77,7 @@ impl Options {
             pool_max: if url.starts_with("sqlite:") { NonZeroU32::MIN } else { POOL_MAX },
             url,
             effect: effect.into(),
+            consumer: None,
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             applied_kept: Duration::from_secs(90 * 24 * 60 * 60),
@@ -67,15 +88,27 @@ impl Options {
 impl From<TableName> for Effect {
     /// A table of uploads, without a history.
     fn from(table: TableName) -> Self {
-        Self::Table { table, history: None }
+        Self::Table { table, history: None, applied: None }
+    }
+}
+
+impl Effect {
+    /// The name of the table of the ids of applied events.
+    #[must_use]
+    pub fn applied(&self) -> String {
+        match self {
+            Self::Table { table, applied: None, .. } => table.with_suffix("_applied"),
+            Self::Table { applied: Some(applied), .. } | Self::Statement { applied, .. } => applied.as_str().to_owned(),
+        }
     }
 }
 
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, effect, pool_max, connect_timeout, statement_timeout, applied_kept } = self;
+        let Self { url: _, effect, consumer, pool_max, connect_timeout, statement_timeout, applied_kept } = self;
         f.debug_struct("Options")
             .field("effect", effect)
+            .field("consumer", consumer)
             .field("pool_max", pool_max)
             .field("connect_timeout", connect_timeout)
             .field("statement_timeout", statement_timeout)

@@ -20,6 +20,8 @@ pub(crate) fn with_limits<D: Database>(pool: PoolOptions<D>, options: &Options) 
         .acquire_timeout(options.connect_timeout)
         .idle_timeout(IDLE_TIMEOUT)
         .max_lifetime(LIFETIME_MAX)
+        // What comes of it is said with the consumer's name.
+        .acquire_slow_threshold(Duration::MAX)
         // That would be a round trip for each batch.
         .test_before_acquire(false)
         .before_acquire(|connection, about| {

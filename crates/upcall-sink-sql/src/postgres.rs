@@ -1,6 +1,6 @@
 //! PostgreSQL.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,8 +12,8 @@ use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgConnectOptions, PgHasArrayType, PgPool, PgPoolOptions, PgTypeInfo,
 };
 use sqlx::{
-    Arguments, AssertSqlSafe, ConnectOptions, Either, Encode, Executor as _, Postgres, Row as _, SqlSafeStr,
-    Statement as _, Transaction, Type,
+    Arguments, AssertSqlSafe, ConnectOptions, Connection as _, Either, Encode, Executor as _, Postgres, Row as _,
+    SqlSafeStr, Statement as _, Transaction, Type,
 };
 
 use crate::applied::Key;
@@ -22,7 +22,7 @@ use crate::database::{Database, End, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::pool;
 use crate::row::{Row, pieces};
-use crate::schema::{Present, Schema, VERSIONS};
+use crate::schema::{Present, Schema};
 use crate::statement::Statements;
 use crate::{Options, OptionsError, StoreErrorKind};
 
@@ -32,6 +32,11 @@ const FORGET_MAX: u32 = 10_000;
 const ROWS_MAX: usize = 10_000;
 /// The most bytes of one statement's values, unless a single row has more.
 const BYTES_MAX: usize = 8 << 20;
+
+/// Begins the definition of tables. `CREATE TABLE IF NOT EXISTS` fails where another process does the same at that moment: so
+/// they go one after the other, by a lock of the database's that nobody else has a use for. What is there already needs
+/// no notice.
+const DEFINE_ALONE: &str = "SELECT pg_advisory_xact_lock(7597034170514796645); SET LOCAL client_min_messages = error";
 
 /// A PostgreSQL database.
 pub(crate) struct PostgresDatabase {
@@ -57,7 +62,7 @@ impl PostgresDatabase {
         // up first, so that it gets to say why.
         let timeout_ms = options.statement_timeout.as_millis() * 8 / 10;
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = {timeout_ms}; SET LOCAL idle_in_transaction_session_timeout = {}",
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL client_min_messages = error; SET LOCAL statement_timeout = {timeout_ms}; SET LOCAL idle_in_transaction_session_timeout = {}",
             options.statement_timeout.as_millis() * 2
         );
         Ok(Self { connect, options, statements, begin, pool: Mutex::default(), users: Mutex::default() })
@@ -92,7 +97,11 @@ impl PostgresDatabase {
         let Some(users) = self.statements.users() else { return Ok(()) };
         let types = match self.parameter_types(users.sql(|number| format!("${number}"))).await {
             Ok(types) => types,
-            Err(error) => return Err(Unfit::if_schema(self.fault(&error), error, StoreErrorKind::Statement)),
+            Err(error) => {
+                let untyped = untyped_parameter(&error).and_then(|number| users.parameter(number));
+                let kind = untyped.map_or(StoreErrorKind::Statement, |name| StoreErrorKind::Untyped { name });
+                return Err(Unfit::if_schema(self.fault(&error), error, kind));
+            }
         };
         if types.len() != users.parameters() {
             return Err(Unfit::parameters(users.parameters(), types.len()));
@@ -131,23 +140,31 @@ impl Database for PostgresDatabase {
             Ok(sqlx::query_scalar(sql).bind(table.to_owned()).fetch_all(&pool).await?.into_iter().collect())
         };
         let mut present = Present::default();
-        for table in &schema.tables {
-            present.columns.insert(table.name.clone(), columns_of(&table.name).await?);
+        for table in schema.names() {
+            present.columns.insert(table.clone(), columns_of(&table).await?);
         }
-        if !columns_of(VERSIONS).await?.is_empty() {
-            let versions = AssertSqlSafe(format!("SELECT table_name, version FROM \"{VERSIONS}\""));
-            let versions: HashMap<String, i64> = sqlx::query_as(versions).fetch_all(&pool).await?.into_iter().collect();
-            present.versions = versions;
+        if let Some(notes) = schema.select_notes(&present) {
+            present.take_notes(sqlx::query_as(AssertSqlSafe(notes)).fetch_all(&pool).await?);
         }
         Ok(present)
     }
 
     async fn define(&self, statements: &[String]) -> Result<(), sqlx::Error> {
         let mut transaction = self.pool().begin().await?;
+        transaction.execute(DEFINE_ALONE).await?;
         for sql in statements {
             sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await?;
         }
         transaction.commit().await
+    }
+
+    async fn execute(&self, sql: String, values: [&str; 2]) -> Result<(), sqlx::Error> {
+        let [first, second] = values.map(str::to_owned);
+        sqlx::query(AssertSqlSafe(sql)).bind(first).bind(second).execute(&self.pool()).await.map(drop)
+    }
+
+    async fn try_connect(&self) -> Result<(), sqlx::Error> {
+        self.connect.connect().await?.close().await
     }
 
     async fn check(&self) -> Result<(), Unfit> {
@@ -192,7 +209,7 @@ fn fault(code: &str) -> Fault {
         // The statement's timeout, or an administrator.
         "57014" => Fault::Timeout,
         // No permission: nothing that a row could do about.
-        "42501" => Fault::Unavailable,
+        "42501" => Fault::Denied,
         _ => match code.get(..2) {
             // Data, constraints, views that check, limits such as an index's, functions and triggers that raise.
             Some("09" | "21" | "22" | "23" | "27" | "38" | "39" | "44" | "54" | "P0") => Fault::Row,
@@ -205,6 +222,14 @@ fn fault(code: &str) -> Fault {
             _ => Fault::Schema,
         },
     }
+}
+
+/// The number of the parameter whose type the database can't tell, if that is what is wrong.
+fn untyped_parameter(error: &sqlx::Error) -> Option<usize> {
+    let error = error.as_database_error()?;
+    let (_, number) = error.message().rsplit_once('$')?;
+    let digits = number.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    (error.code()? == "42P18").then(|| digits.parse().ok()).flatten()
 }
 
 struct PostgresSession {

@@ -1,6 +1,6 @@
 //! SQLite: a file.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::column::{COLUMNS, KEY, Value, rfc3339};
 use crate::database::{Database, End, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::row::{Row, pieces};
-use crate::schema::{Present, Schema, VERSIONS};
+use crate::schema::{Present, Schema};
 use crate::statement::Statements;
 use crate::{Options, OptionsError, StoreErrorKind};
 
@@ -117,14 +117,12 @@ impl Database for SqliteDatabase {
             Ok(names.fetch_all(self.pool()).await?.into_iter().collect())
         };
         let mut present = Present::default();
-        for table in &schema.tables {
-            present.columns.insert(table.name.clone(), columns_of(&table.name).await?);
+        for table in schema.names() {
+            present.columns.insert(table.clone(), columns_of(&table).await?);
         }
-        if !columns_of(VERSIONS).await?.is_empty() {
-            let versions = AssertSqlSafe(format!("SELECT table_name, version FROM \"{VERSIONS}\""));
-            let versions: HashMap<String, i64> =
-                sqlx::query_as(versions).fetch_all(self.pool()).await?.into_iter().collect();
-            present.versions = versions;
+        present.folds_case = true;
+        if let Some(notes) = schema.select_notes(&present) {
+            present.take_notes(sqlx::query_as(AssertSqlSafe(notes)).fetch_all(self.pool()).await?);
         }
         Ok(present)
     }
@@ -135,6 +133,16 @@ impl Database for SqliteDatabase {
             sqlx::query(AssertSqlSafe(sql.clone())).execute(&mut *transaction).await?;
         }
         transaction.commit().await
+    }
+
+    async fn execute(&self, sql: String, values: [&str; 2]) -> Result<(), sqlx::Error> {
+        let [first, second] = values.map(str::to_owned);
+        sqlx::query(AssertSqlSafe(sql)).bind(first).bind(second).execute(self.pool()).await.map(drop)
+    }
+
+    /// A file's pool lacks a connection only where its own are all at work.
+    async fn try_connect(&self) -> Result<(), sqlx::Error> {
+        Ok(())
     }
 
     async fn check(&self) -> Result<(), Unfit> {

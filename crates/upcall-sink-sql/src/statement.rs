@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::column::{COLUMNS, Column, KEY, Kind, ORDER};
 use crate::dialect::Dialect;
-use crate::schema::{APPLIED_COLUMNS, applied_name};
+use crate::schema::APPLIED_COLUMNS;
 use crate::{Effect, TableName, UserStatement};
 
 /// The statements for one effect.
@@ -17,11 +17,7 @@ pub(crate) struct Statements {
 
 impl Statements {
     pub(crate) fn new(dialect: Dialect, effect: Effect) -> Self {
-        let applied = match &effect {
-            Effect::Table { table, .. } => applied_name(table),
-            Effect::Statement { applied, .. } => applied.as_str().to_owned(),
-        };
-        Self { dialect, applied: dialect.quoted(&applied), effect }
+        Self { dialect, applied: dialect.quoted(&effect.applied()), effect }
     }
 
     /// The table of uploads, and the statement that inserts rows or updates them; a row that is there and later stays.
@@ -115,6 +111,24 @@ impl Statements {
             ),
             Dialect::MySql => format!("DELETE FROM {applied} WHERE applied_at < ? LIMIT {limit}"),
         }
+    }
+
+    /// Forgets the ids of events of which no row is in the table of uploads, so that they are applied when they come again.
+    /// For people, and for keys of either layout.
+    pub(crate) fn forget_absent(&self) -> Option<String> {
+        let Effect::Table { table, .. } = &self.effect else { return None };
+        let (applied, table) = (&self.applied, self.dialect.quoted(table.as_str()));
+        Some(match self.dialect {
+            Dialect::Sqlite => format!(
+                "DELETE FROM {applied}\nWHERE substr(lower(hex(event_id)), 9) NOT IN (SELECT substr(event_id, 1, 24) FROM {table})\n  AND lower(hex(event_id)) NOT IN (SELECT event_id FROM {table})"
+            ),
+            Dialect::Postgres => format!(
+                "DELETE FROM {applied} AS applied\nWHERE NOT EXISTS (SELECT FROM {table} AS kept WHERE left(kept.event_id, 24) = substr(encode(applied.event_id, 'hex'), 9))\n  AND NOT EXISTS (SELECT FROM {table} AS kept WHERE kept.event_id = encode(applied.event_id, 'hex'))"
+            ),
+            Dialect::MySql => format!(
+                "DELETE FROM {applied}\nWHERE SUBSTR(LOWER(HEX(event_id)), 9) NOT IN (SELECT LEFT(event_id, 24) FROM {table})\n  AND LOWER(HEX(event_id)) NOT IN (SELECT event_id FROM {table})"
+            ),
+        })
     }
 
     fn insert(&self, table: &TableName, alias: &str, rows: usize) -> String {

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
-use upcall_consumer::Backoff;
+use upcall_consumer::{Backoff, Source};
 
 use crate::applied::{Fresh, Key, Keys};
 use crate::database::{Database, Fault, Session, Unfit};
 use crate::dialect::Dialect;
 use crate::record::record;
 use crate::row::{Row, latest_per_object, once_per_event};
-use crate::schema::{Schema, VERSION};
+use crate::said::Said;
+use crate::schema::{Present, Schema, VERSION};
 use crate::{Effect, Options, StoreError, StoreErrorKind};
 
 /// How often a transaction is begun anew that others were in the way of. Then the database counts as out of order.
@@ -21,6 +22,12 @@ const CONFLICTS_MAX: u32 = 8;
 const CONFLICT_BACKOFF: Backoff =
     Backoff { first: Duration::from_millis(10), max: Duration::from_millis(500), factor: 2.0, jitter: 1.0 };
 
+/// How often tables are tried to be made that others may be making at the same moment.
+const DEFINITIONS_MAX: u32 = 6;
+/// How often it is looked whose ids are in a table that several may have begun with at the same moment.
+const CLAIMS_MAX: u32 = 3;
+/// How long it may take to learn why there was no connection.
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long connections may take to close. One whose work was dropped midway may wait for an answer for good.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -29,6 +36,7 @@ pub(crate) struct Store {
     database: Box<dyn Database>,
     schema: Schema,
     is_table: bool,
+    consumer: Option<String>,
     system: &'static str,
     statement_timeout: Duration,
     /// Learnt when the tables are looked at.
@@ -41,6 +49,7 @@ impl Store {
             database,
             schema: Schema::new(dialect, &options.effect),
             is_table: matches!(options.effect, Effect::Table { .. }),
+            consumer: options.consumer.clone(),
             system: dialect.system(),
             statement_timeout: options.statement_timeout,
             keys: Mutex::new(Keys::Times),
@@ -70,7 +79,7 @@ impl Store {
             loop {
                 let error = match self.try_apply(rows).await {
                     Ok(()) => return Ok(()),
-                    Err(Failed::ToBegin(error)) => return Err(self.not_begun(error)),
+                    Err(Failed::ToBegin(error)) => return Err(self.not_begun(&error)),
                     Err(Failed::ToWrite(error)) => error,
                 };
                 match self.database.fault(&error) {
@@ -81,9 +90,9 @@ impl Store {
                     Fault::Schema => {
                         // Either the tables have been changed, or this row made a trigger fail.
                         self.check().await?;
-                        return Err(StoreError { kind: StoreErrorKind::Row, source: Some(error.into()) });
+                        return Err(StoreError { kind: StoreErrorKind::Row, source: said(&error) });
                     }
-                    _ => return Err(self.error(error)),
+                    _ => return Err(self.error(&error)),
                 }
             }
         };
@@ -92,7 +101,7 @@ impl Store {
 
     /// Forgets some ids of events applied before this moment (Unix seconds). Tells whether there may be more.
     pub(crate) async fn forget(&self, before: i64) -> Result<bool, StoreError> {
-        self.in_time(async { self.database.forget(before).await.map_err(|error| self.error(error)) }).await
+        self.in_time(async { self.database.forget(before).await.map_err(|error| self.error(&error)) }).await
     }
 
     /// Closes the connections.
@@ -101,32 +110,79 @@ impl Store {
     }
 
     async fn try_prepare(&self) -> Result<(), StoreError> {
-        let plan = self.plan().await?;
-        if !plan.is_empty()
-            && let Err(error) = self.database.define(&plan).await
-        {
-            // Another process may have made them at the same moment.
-            if !self.plan().await?.is_empty() {
-                return Err(self.error(error));
+        self.define().await?;
+        self.check().await?;
+        self.claim().await
+    }
+
+    /// Makes what is missing.
+    async fn define(&self) -> Result<(), StoreError> {
+        let mut tries = 0;
+        loop {
+            let plan = self.plan().await?;
+            if plan.is_empty() {
+                return Ok(());
+            }
+            let Err(error) = self.database.define(&plan).await else { return Ok(()) };
+            tries += 1;
+            match self.database.fault(&error) {
+                // Another process may be making them at this moment, and what it has made is in the way.
+                Fault::Row | Fault::Schema | Fault::Conflict if tries < DEFINITIONS_MAX => {
+                    sleep(CONFLICT_BACKOFF.draw(tries)).await;
+                }
+                Fault::Row | Fault::Schema | Fault::Conflict => {
+                    let kind = StoreErrorKind::Definition { database: self.database.name() };
+                    return Err(StoreError { kind, source: said(&error) });
+                }
+                Fault::Denied => {
+                    let (database, statements) = (self.database.name(), Schema::shown(&plan));
+                    let kind = StoreErrorKind::DeniedDefinition { database, statements };
+                    return Err(StoreError { kind, source: said(&error) });
+                }
+                Fault::NotADatabase | Fault::Timeout | Fault::Unavailable => return Err(self.error(&error)),
             }
         }
-        self.check().await
     }
 
     async fn plan(&self) -> Result<Vec<String>, StoreError> {
-        let present = self.database.present(&self.schema).await.map_err(|error| self.error(error))?;
+        let present = self.present().await?;
         for table in &self.schema.tables {
-            if let Some(version) = present.versions.get(&table.name).filter(|version| **version > VERSION) {
-                let kind = StoreErrorKind::Newer { table: table.name.clone(), version: *version, known: VERSION };
+            if let Some(version) = present.version(&table.name).filter(|version| *version > VERSION) {
+                let kind = StoreErrorKind::Newer { table: table.name.clone(), version, known: VERSION };
                 return Err(StoreError { kind, source: None });
             }
         }
         Ok(self.schema.plan(&present))
     }
 
+    async fn present(&self) -> Result<Present, StoreError> {
+        self.database.present(&self.schema).await.map_err(|error| self.error(&error))
+    }
+
+    /// Has the table of applied ids be this consumer's. If it is another's, what that one has applied would count as
+    /// applied here.
+    async fn claim(&self) -> Result<(), StoreError> {
+        let Some(consumer) = &self.consumer else { return Ok(()) };
+        for _ in 0..CLAIMS_MAX {
+            let present = self.present().await?;
+            let note = present.note(self.schema.applied());
+            let Some((noted, Some(owner))) = note.map(|(noted, note)| (noted, note.consumer.as_ref())) else {
+                let (sql, values) = self.schema.claim(&present, consumer);
+                self.database.execute(sql, values).await.map_err(|error| self.error(&error))?;
+                continue;
+            };
+            if owner == consumer {
+                return Ok(());
+            }
+            let (table, owner, consumer) = (noted.to_owned(), owner.clone(), consumer.clone());
+            return Err(StoreError { kind: StoreErrorKind::OthersIds { table, owner, consumer }, source: None });
+        }
+        Err(StoreError { kind: StoreErrorKind::Definition { database: self.database.name() }, source: None })
+    }
+
     /// Checks that the tables are as the statements need them.
     async fn check(&self) -> Result<(), StoreError> {
-        let present = self.database.present(&self.schema).await.map_err(|error| self.error(error))?;
+        let present = self.present().await?;
         for table in &self.schema.tables {
             let columns: Vec<String> = present.missing(table).into_iter().map(str::to_owned).collect();
             if !columns.is_empty() {
@@ -136,8 +192,8 @@ impl Store {
         }
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = self.schema.keys(&present);
         self.database.check().await.map_err(|unfit| match unfit {
-            Unfit::Kind(kind, source) => StoreError { kind, source: source.map(Into::into) },
-            Unfit::Error(error) => self.error(error),
+            Unfit::Kind(kind, source) => StoreError { kind, source: source.as_ref().and_then(said) },
+            Unfit::Error(error) => self.error(&error),
         })
     }
 
@@ -179,18 +235,21 @@ impl Store {
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, StoreError>> + Send) -> Result<T, StoreError> {
-        if let Ok(result) = timeout(self.statement_timeout, work).await {
-            if result.as_ref().is_err_and(has_no_connection) {
+        let Ok(result) = timeout(self.statement_timeout, work).await else {
+            self.database.reset().await;
+            return Err(StoreError { kind: StoreErrorKind::Timeout { database: self.database.name() }, source: None });
+        };
+        match result {
+            Err(error) if has_no_connection(&error) => {
                 self.database.reset().await;
+                Err(self.reason().await.unwrap_or(error))
             }
-            return result;
+            result => result,
         }
-        self.database.reset().await;
-        Err(StoreError { kind: StoreErrorKind::Timeout { database: self.database.name() }, source: None })
     }
 
     /// No row is at fault before there is one, whatever the database says: it may be a standby.
-    fn not_begun(&self, error: sqlx::Error) -> StoreError {
+    fn not_begun(&self, error: &sqlx::Error) -> StoreError {
         let StoreError { kind, source } = self.error(error);
         let kind = match kind {
             StoreErrorKind::Row => StoreErrorKind::Unavailable { database: self.database.name() },
@@ -199,15 +258,22 @@ impl Store {
         StoreError { kind, source }
     }
 
-    fn error(&self, error: sqlx::Error) -> StoreError {
+    /// Why there was no connection, which the pool does not tell.
+    async fn reason(&self) -> Option<StoreError> {
+        let tried = timeout(REASON_TIMEOUT, self.database.try_connect()).await.ok()?;
+        tried.err().map(|error| self.error(&error))
+    }
+
+    fn error(&self, error: &sqlx::Error) -> StoreError {
         let database = self.database.name();
-        let kind = match self.database.fault(&error) {
+        let kind = match self.database.fault(error) {
             Fault::Row => StoreErrorKind::Row,
             Fault::NotADatabase => StoreErrorKind::NotADatabase { database },
             Fault::Timeout => StoreErrorKind::Timeout { database },
+            Fault::Denied => StoreErrorKind::Denied { database, tables: self.schema.names() },
             Fault::Conflict | Fault::Schema | Fault::Unavailable => StoreErrorKind::Unavailable { database },
         };
-        StoreError { kind, source: Some(error.into()) }
+        StoreError { kind, source: said(error) }
     }
 }
 
@@ -215,6 +281,10 @@ impl Store {
 enum Failed {
     ToBegin(sqlx::Error),
     ToWrite(sqlx::Error),
+}
+
+fn said(error: &sqlx::Error) -> Option<Source> {
+    Some(Box::new(Said::new(error)))
 }
 
 /// What one transaction writes.
@@ -232,8 +302,7 @@ impl<'r, 'e> Batch<'r, 'e> {
     }
 }
 
-/// Whether the pool had no connection to give: those that it has may be waiting for answers that never come.
+/// Whether the pool had no connection to give.
 fn has_no_connection(error: &StoreError) -> bool {
-    let source = error.source.as_deref().and_then(|source| source.downcast_ref::<sqlx::Error>());
-    matches!(source, Some(sqlx::Error::PoolTimedOut))
+    error.source.as_deref().and_then(|source| source.downcast_ref()).is_some_and(Said::is_lack_of_connections)
 }

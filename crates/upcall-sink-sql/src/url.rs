@@ -1,6 +1,12 @@
 //! What a database's URL may ask for. The drivers leave out what they do not know: a slip in the name of a TLS option
 //! would leave the connection without protection.
 
+use std::path::{Path, PathBuf};
+
+use sqlx::mysql::MySqlConnectOptions;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+
 use crate::OptionsError;
 use crate::dialect::Dialect;
 
@@ -112,6 +118,53 @@ pub(crate) fn check_parameters(dialect: Dialect, url: &str) -> Result<(), Option
     Ok(())
 }
 
+/// Which database a URL leads to, as far as the URL tells: two that are the same database may differ here, two that are
+/// the same here are one database. `None` for a database of its own in memory, and for what is no URL.
+pub(crate) fn place(url: &str) -> Option<String> {
+    Some(match dialect(url).ok()? {
+        Dialect::Sqlite => {
+            let options: SqliteConnectOptions = url.parse().ok()?;
+            if url.contains(":memory:") || url.contains("mode=memory") {
+                return None;
+            }
+            format!("sqlite {}", canonical(options.get_filename()).display())
+        }
+        Dialect::Postgres => {
+            let options: PgConnectOptions = url.parse().ok()?;
+            let database = options.get_database().unwrap_or(options.get_username());
+            let host = match options.get_socket() {
+                Some(socket) => socket.display().to_string(),
+                None => host(options.get_host()),
+            };
+            // A schema may be named there, which has tables of its own.
+            let settings = options.get_options().unwrap_or_default();
+            format!("postgres {host} {} {database} {settings}", options.get_port())
+        }
+        Dialect::MySql => {
+            let options: MySqlConnectOptions = url.parse().ok()?;
+            let server = match options.get_socket() {
+                Some(socket) => socket.display().to_string(),
+                None => format!("{} {}", host(options.get_host()), options.get_port()),
+            };
+            format!("mysql {server} {}", options.get_database().unwrap_or_default())
+        }
+    })
+}
+
+/// A host, by one name if it is this machine.
+fn host(name: &str) -> String {
+    match name.trim_matches(['[', ']']) {
+        "127.0.0.1" | "::1" => "localhost".to_owned(),
+        name => name.to_ascii_lowercase(),
+    }
+}
+
+/// A file by its one path, as far as it and its folder are there.
+fn canonical(file: &Path) -> PathBuf {
+    let in_folder = || Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?));
+    file.canonicalize().ok().or_else(in_folder).unwrap_or_else(|| file.components().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +226,26 @@ mod tests {
         ] {
             assert_eq!(complaint(url), "", "{url}");
         }
+    }
+
+    #[test]
+    fn one_database_is_known_under_several_urls() {
+        for (one, other) in [
+            ("postgres://a:b@localhost/d", "postgresql://c@127.0.0.1:5432/d?sslmode=require"),
+            ("mysql://a@DB.example.com/d", "mariadb://b@db.example.com:3306/d"),
+            ("sqlite:///tmp/x.db", "sqlite:///tmp/../tmp/./x.db?mode=rwc"),
+        ] {
+            assert!(place(one).is_some());
+            assert_eq!(place(one), place(other), "{one} {other}");
+        }
+        for (one, other) in [
+            ("postgres://a@h/d", "postgres://a@h/e"),
+            ("postgres://a@h/d", "postgres://a@h/d?options=-c%20search_path%3Dapp"),
+            ("mysql://a@h/d", "mysql://a@h:3307/d"),
+            ("sqlite:///tmp/x.db", "sqlite:///tmp/y.db"),
+        ] {
+            assert_ne!(place(one), place(other), "{one} {other}");
+        }
+        assert_eq!(place("sqlite::memory:"), None);
     }
 }

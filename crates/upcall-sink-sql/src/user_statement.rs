@@ -48,6 +48,11 @@ impl UserStatement {
         self.fields().count()
     }
 
+    /// A parameter as it is written, counted from 1.
+    pub(crate) fn parameter(&self, number: usize) -> Option<String> {
+        self.fields().nth(number.checked_sub(1)?).map(|field| format!("${{{field}}}"))
+    }
+
     /// The event's parameters.
     pub(crate) fn row<'e>(&self, item: &Item<'e>, keys: Keys) -> Result<Row<'e>, Unstorable> {
         let values = self.fields().map(|field| value(field, item)).collect::<Result<_, _>>()?;

@@ -171,6 +171,7 @@ fn read(reader: &Reader, document: Table) -> Option<Config> {
     let sections = root.sections("consumer", "A durable reader of events, and what it does with them.");
     report_repetitions(reader, "consumer", &sections);
     let consumers: Vec<_> = sections.into_iter().map(|section| consumer::read(section, bus.events_kept())).collect();
+    sink::report_shared_ids(reader, &consumers);
     report_routes(reader, &routes);
     function::report(reader, function.as_ref(), &bus, &routes, &consumers);
     // On NATS there may be other gateways, whose routes are not in this file.

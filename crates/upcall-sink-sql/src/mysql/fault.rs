@@ -9,8 +9,10 @@ use crate::database::Fault;
 mod number {
     /// A deadlock, a lock that was not to be had in time, a row that changed since the snapshot.
     pub(super) const CONFLICTS: [u16; 3] = [1213, 1205, 1020];
-    /// Access denied to the database, as the user, to the command, the column, the privilege, the routine.
-    pub(super) const DENIED: [u16; 7] = [1044, 1045, 1142, 1143, 1227, 1370, 1698];
+    /// Access denied to the database, the command, the column, the privilege, the routine.
+    pub(super) const DENIED: [u16; 5] = [1044, 1142, 1143, 1227, 1370];
+    /// Access denied as the user.
+    pub(super) const REFUSED: [u16; 2] = [1045, 1698];
     /// The statement's time is over: MySQL's `max_execution_time`, MariaDB's `max_statement_time`.
     pub(super) const TIMEOUTS: [u16; 3] = [3024, 1969, 1317];
     /// No value for a column without a default; a value or text that does not fit its column; a row that is too
@@ -34,7 +36,8 @@ pub(super) fn of(error: &sqlx::Error) -> Fault {
     let state = database.code();
     match number {
         _ if number::CONFLICTS.contains(&number) => Fault::Conflict,
-        _ if number::DENIED.contains(&number) => Fault::Unavailable,
+        _ if number::DENIED.contains(&number) => Fault::Denied,
+        _ if number::REFUSED.contains(&number) => Fault::Unavailable,
         _ if number::TIMEOUTS.contains(&number) => Fault::Timeout,
         _ if number::ROWS.contains(&number) => Fault::Row,
         _ if number::SERVER.contains(&number) => Fault::Unavailable,

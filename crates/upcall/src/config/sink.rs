@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::consumer::Given;
 use super::reader::Section;
+pub(super) use sql::report_shared_ids;
 
 /// A sink's options.
 #[derive(Debug, Clone)]

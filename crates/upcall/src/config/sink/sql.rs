@@ -10,8 +10,9 @@ use std::time::Duration;
 use toml::Value;
 use upcall_sink_sql::{Effect, Options, TableName, UserStatement};
 
-use crate::config::consumer::{Given, parse};
-use crate::config::reader::{Section, kind_of};
+use super::Sink;
+use crate::config::consumer::{Consumer, Given, parse};
+use crate::config::reader::{Reader, Section, kind_of};
 use crate::config::secret;
 use crate::config::setting::{Count, Setting};
 
@@ -96,12 +97,9 @@ fn read_effect(section: &mut Section<'_>) -> Option<Effect> {
     );
     let applied: Option<TableName> = section.optional(
         "applied",
-        "With `statement`: the table of the ids of applied events; it is created at first use. Each consumer needs one of its own.",
+        "The table of the ids of applied events; it is created at first use, and each consumer needs one of its own. By default `TABLE_applied`; with `statement` it has to be named.",
     );
     if !named_statement {
-        if applied.is_some() {
-            section.mistake("applied", "goes with `statement`; the ids for a `table` are in `TABLE_applied`");
-        }
         let history = match history {
             History::Off => None,
             History::On => Some(TableName::history_of(&table)),
@@ -110,7 +108,17 @@ fn read_effect(section: &mut Section<'_>) -> Option<Effect> {
         if history.as_ref().is_some_and(|history| history.as_str().eq_ignore_ascii_case(table.as_str())) {
             section.mistake("history", "is the table itself; name another");
         }
-        return Some(Effect::Table { table, history });
+        let effect = Effect::Table { table, history, applied };
+        if let Effect::Table { table, history, .. } = &effect
+            && let applied = effect.applied()
+            && [Some(table), history.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|other| other.as_str().eq_ignore_ascii_case(&applied))
+        {
+            section.mistake("applied", format!("is {applied}, which is a table of uploads; name another"));
+        }
+        return Some(effect);
     }
     if named_table {
         section.mistake("table", "does not go with `statement`, which says itself what is written: remove one of them");
@@ -127,8 +135,9 @@ fn read_effect(section: &mut Section<'_>) -> Option<Effect> {
     Some(Effect::Statement { statement: statement?, applied: applied? })
 }
 
-/// Makes the consumer go with the sink where nothing else was given.
-pub(super) fn fit(options: &Options, given: Given, consumer: &mut upcall_consumer::Options) {
+/// Makes the sink the consumer's, and the consumer go with the sink where nothing else was given.
+pub(super) fn fit(options: &mut Options, given: Given, consumer: &mut upcall_consumer::Options) {
+    options.consumer = Some(consumer.spec.name.to_string());
     // Two transactions that run a statement of the user's may want rows of each other, such as an account's: a deadlock.
     if matches!(options.effect, Effect::Statement { .. }) && !given.concurrency {
         consumer.concurrency = NonZeroUsize::MIN;
@@ -154,4 +163,32 @@ pub(super) fn check(
             "is not below the consumer's `deliver_timeout`: a slow database would cost events their attempts",
         );
     }
+}
+
+/// Reports consumers that would keep the ids of applied events in one table: what one of them has applied, the other
+/// would leave out.
+pub(crate) fn report_shared_ids(reader: &Reader, consumers: &[Option<Consumer>]) {
+    let consumers: Vec<_> = (0..).zip(consumers).filter_map(|(at, consumer)| Some((at, consumer.as_ref()?))).collect();
+    for (place, (at, consumer)) in consumers.iter().enumerate() {
+        let Sink::Sql(options) = &consumer.sink else { continue };
+        let shares = |other: &Consumer| matches!(&other.sink, Sink::Sql(other) if other.shares_applied_with(options));
+        let Some((_, other)) = consumers[..place].iter().find(|(_, other)| shares(other)) else { continue };
+        let (applied, name) = (options.effect.applied(), &consumer.options.spec.name);
+        reader.mistake(
+            format!("consumer[{at}].sql"),
+            format!(
+                "would keep the ids of what {name:?} has applied in the table `{applied}`, where {other:?} keeps its own: \
+                 what one of them has applied, the other would leave out. Name another: `applied = \"{free}\"`",
+                name = name.as_str(),
+                other = other.options.spec.name.as_str(),
+                free = free_name(name.as_str()),
+            ),
+        );
+    }
+}
+
+/// A name for a consumer's table of ids that is likely to be free.
+fn free_name(consumer: &str) -> String {
+    let name = format!("{}_applied", consumer.replace('-', "_"));
+    if name.parse::<TableName>().is_ok() { name } else { "another_applied".to_owned() }
 }

@@ -50,7 +50,8 @@ fn every_mistake_is_reported_and_no_password_is_shown() {
         ("url = \"mysql://h/d\"\nstatement = \" ; \"\napplied = \"a\"", "sql.statement: is empty"),
         ("url = \"mysql://h/d\"\nstatement = \"x\"\napplied = \"a\"\ntable = \"t\"", "sql.table: does not go with"),
         ("url = \"mysql://h/d\"\nstatement = \"x\"\napplied = \"a\"\nhistory = true", "sql.history: does not go with"),
-        ("url = \"mysql://h/d\"\napplied = \"a\"", "sql.applied: goes with `statement`"),
+        ("url = \"mysql://h/d\"\napplied = \"uploads\"", "sql.applied: is uploads, which is a table of uploads"),
+        ("url = \"mysql://h/d\"\nhistory = \"uploads_applied\"", "sql.applied: is uploads_applied, which is a table"),
         (
             "url = \"postgres://u:hunter2@h/d?sslmod=verify-full\"",
             "the parameter `sslmod`, which there is not; did you mean `sslmode`?",
@@ -98,6 +99,49 @@ fn files_that_a_url_names_hold_what_they_should() {
     ] {
         let error = parse(&format!("url = \"mysql://u:hunter2@h/d?{query}\"")).unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("hunter2"), "{query}: {error}");
+    }
+}
+
+/// Consumers `a`, `b` and so on, each with these keys of `sql`.
+fn several(keys: &[&str]) -> String {
+    let consumer = |(name, keys): (char, &&str)| format!("[[consumer]]\nname = \"{name}-x\"\nsql = {{ {keys} }}\n");
+    let consumers: String = ('a'..).zip(keys).map(consumer).collect();
+    let text = format!("[[route]]\nname = \"a\"\npath = \"/a\"\n{consumers}");
+    let config = Config::parse(Path::new("/etc/upcall/upcall.toml"), &text, std::iter::empty());
+    config.err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn consumers_that_would_take_each_others_ids_for_their_own_are_refused() {
+    let table = "url = \"sqlite://sh.db\", table = \"uploads\"";
+    let statement =
+        "url = \"sqlite:///etc/upcall/./sh.db\", statement = \"x ${object}\", applied = \"uploads_applied\"";
+    let history = "url = \"sqlite://sh.db\", table = \"Uploads\", history = true";
+    let mistakes = several(&[table, statement, history]);
+    assert!(mistakes.contains("2 mistakes"), "{mistakes}");
+    for expected in [
+        "consumer[1].sql: would keep the ids of what \"b-x\" has applied in the table `uploads_applied`, where \"a-x\" keeps its own",
+        "Name another: `applied = \"b_x_applied\"`",
+        "consumer[2].sql: would keep",
+    ] {
+        assert!(mistakes.contains(expected), "{mistakes}");
+    }
+    let mistakes = several(&[
+        "url = \"postgres://a:secret@localhost/d\", statement = \"x\", applied = \"ids\"",
+        "url = \"postgresql://b@127.0.0.1:5432/d?sslmode=require\", statement = \"y\", applied = \"ids\"",
+    ]);
+    assert!(mistakes.contains("consumer[1].sql: would keep") && !mistakes.contains("secret"), "{mistakes}");
+}
+
+#[test]
+fn consumers_share_a_table_of_uploads_with_ids_of_their_own() {
+    for keys in [
+        ["url = \"sqlite://sh.db\"", "url = \"sqlite://sh.db\", applied = \"others\""],
+        ["url = \"sqlite://sh.db\"", "url = \"sqlite://other.db\""],
+        ["url = \"mysql://h/d\"", "url = \"mysql://h/e\""],
+        ["url = \"postgres://h/d\"", "url = \"postgres://h/d\", table = \"Uploads\""],
+    ] {
+        assert_eq!(several(&keys), "", "{keys:?}");
     }
 }
 
