@@ -21,7 +21,7 @@ mod tests;
 
 pub use error::OptionsError;
 pub use link::{InvalidLink, LinkTemplate};
-pub use mail::{Address, Credentials, InvalidAddress, Mail, Security};
+pub use mail::{ANSWER_TIMEOUT, Address, Credentials, InvalidAddress, Mail, Security};
 pub use notice::{Digest, Message};
 pub use options::{Chat, ChatKind, JsonPost, Options, Service};
 pub use sink::NotifySink;

@@ -1,5 +1,6 @@
 //! Mail: who gets it, and by which server it goes.
 
+mod connections;
 mod html;
 mod message;
 mod transport;
@@ -15,6 +16,10 @@ use upcall_egress::CertificateDer;
 #[cfg(test)]
 pub(crate) use message::message;
 pub(crate) use transport::Transport;
+
+/// How long a server may take to say whether it takes a mail that it has got (RFC 5321 §4.5.3.2.6). Whoever gives up earlier
+/// sends the mail again and again that a slow server has taken.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Who gets mail, and by which server it goes.
 #[derive(Debug, Clone)]
@@ -33,7 +38,7 @@ pub struct Mail {
     pub from: Address,
     /// Who gets it, all by one mail. At least one.
     pub to: Vec<Address>,
-    /// How long one mail may take.
+    /// How long one mail may take until the server has got it.
     pub timeout: Duration,
 }
 

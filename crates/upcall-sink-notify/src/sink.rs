@@ -117,7 +117,7 @@ impl NotifySink {
                 let (after, reason) = (wait.0, format!("{} takes no more messages for now: {wait}", self.name));
                 return Outcome::Throttled { after, reason };
             }
-            let outcome = self.attempt(notice, event).await;
+            let outcome = self.attempt(notice, event, deadline).await;
             let Outcome::Throttled { after, reason } = &outcome else { return outcome };
             self.turn.hold((*after).max(THROTTLED_WAIT_MIN), reason);
             if Instant::now() + *after >= latest {
@@ -126,9 +126,9 @@ impl NotifySink {
         }
     }
 
-    async fn attempt(&self, notice: &Notice, event: &Event) -> Outcome {
+    async fn attempt(&self, notice: &Notice, event: &Event, deadline: Instant) -> Outcome {
         match &self.sender {
-            Sender::Mail(transport) => transport.send(notice).await,
+            Sender::Mail(transport) => transport.send(notice, deadline).await,
             Sender::Chat { client, chat, .. } => self.post_chat(client, chat, notice).await,
             Sender::Json { client, post, .. } => match post.body.fill(event) {
                 Ok(body) => {

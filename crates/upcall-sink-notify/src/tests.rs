@@ -3,6 +3,7 @@
 mod conformance;
 mod escape;
 mod golden;
+mod mail;
 mod service;
 
 use upcall_event::{BucketSource, Event, EventId, Image, Origin, Proof, UploadCompleted};

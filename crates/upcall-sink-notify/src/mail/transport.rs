@@ -4,25 +4,22 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use lettre::Message;
 use lettre::address::Envelope;
-use lettre::transport::smtp::authentication::Credentials as SmtpCredentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
-use lettre::transport::smtp::{Error, PoolConfig};
-use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
-use tokio::time::timeout;
+use lettre::transport::smtp::Error;
+use lettre::transport::smtp::client::AsyncSmtpConnection;
+use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
+use lettre::transport::smtp::extension::{Extension, MailParameter};
+use tokio::time::{Instant, timeout, timeout_at};
 use upcall_egress::tls_remedy;
 use upcall_telemetry::error_chain;
 
+use super::connections::{Connections, leave};
 use super::message::message;
-use super::{Mail, Security};
+use super::{ANSWER_TIMEOUT, Mail};
 use crate::OptionsError;
 use crate::notice::Notice;
 use crate::outcome::Outcome;
-
-/// How many connections there are at most. Servers count them.
-const CONNECTIONS_MAX: u32 = 2;
-/// How long a connection is kept for the next mail.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Codes of a server that lets nobody in, or not us: RFC 5321 §4.2, RFC 4954 §6, RFC 3207 §4.
 const DOWN: &[u16] = &[421, 432, 454, 530, 534, 535, 538];
@@ -33,11 +30,25 @@ const PARTIAL_MAX: usize = 100;
 /// Sends mail by one server.
 pub(crate) struct Transport {
     mail: Mail,
-    smtp: AsyncSmtpTransport<Tokio1Executor>,
+    connections: Connections,
     /// Who has got a mail that others are still to get, by its id; the oldest first.
     partial: Mutex<VecDeque<(String, BTreeSet<String>)>>,
     /// Of which addresses it was said that the server refuses them.
     refused: Mutex<BTreeSet<String>>,
+}
+
+/// Why a mail is not known to be sent.
+enum NotSent {
+    /// The server said so, or can't be reached, before it got the mail.
+    Begun(Error),
+    /// It takes too long before it gets the mail.
+    TooLong,
+    /// It does not know addresses such as these (RFC 6531).
+    Addresses,
+    /// It got the mail, and said so, or the connection broke: the mail may be the reason, and it may be on its way.
+    Got(Error),
+    /// It got the mail, and says nothing.
+    Unanswered,
 }
 
 impl Transport {
@@ -46,23 +57,8 @@ impl Transport {
     /// # Errors
     /// If TLS can't be set up.
     pub(crate) fn new(mail: Mail) -> Result<Self, OptionsError> {
-        let tls = match mail.security {
-            Security::StartTls => Tls::Required(parameters(&mail)?),
-            Security::Tls => Tls::Wrapper(parameters(&mail)?),
-            Security::None => Tls::None,
-        };
-        let port = mail.port.map_or(mail.security.port(), std::num::NonZeroU16::get);
-        let pool = PoolConfig::new().max_size(CONNECTIONS_MAX).idle_timeout(IDLE_TIMEOUT);
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(mail.host.as_str())
-            .port(port)
-            .tls(tls)
-            .timeout(Some(mail.timeout))
-            .pool_config(pool);
-        if let Some(credentials) = &mail.credentials {
-            builder = builder.credentials(SmtpCredentials::new(credentials.user.clone(), credentials.password.clone()));
-        }
-        let smtp = builder.build();
-        Ok(Self { mail, smtp, partial: Mutex::default(), refused: Mutex::default() })
+        let connections = Connections::new(&mail)?;
+        Ok(Self { mail, connections, partial: Mutex::default(), refused: Mutex::default() })
     }
 
     /// Connects, encrypts and logs in.
@@ -70,36 +66,35 @@ impl Transport {
     /// # Errors
     /// If the server does not let us in.
     pub(crate) async fn test(&self) -> Result<(), upcall_consumer::Source> {
-        match timeout(self.mail.timeout, self.smtp.test_connection()).await {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(format!("{} does not answer as a mail server", self.server()).into()),
+        match timeout(self.mail.timeout, self.connections.take()).await {
+            Ok(Ok(connection)) => {
+                self.connections.keep(connection);
+                Ok(())
+            }
             Ok(Err(error)) => Err(format!("{}: {}", self.server(), self.in_words(&error)).into()),
             Err(_) => Err(format!("{} takes too long", self.server()).into()),
         }
     }
 
-    /// Sends one mail.
-    pub(crate) async fn send(&self, notice: &Notice) -> Outcome {
+    /// Sends one mail. A server that has all of it may take long to say what becomes of it, if there is time until then.
+    pub(crate) async fn send(&self, notice: &Notice, deadline: Instant) -> Outcome {
         let message = match message(&self.mail, notice) {
             Ok(message) => message,
             Err(error) => {
                 return Outcome::Refused { reason: format!("no mail can be made of it: {}", error_chain(&error)) };
             }
         };
-        match timeout(self.mail.timeout, self.send_to_all(&notice.id, &message)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::Down { reason: format!("{} takes too long", self.server()) },
-        }
+        self.send_to_all(&notice.id, &message, deadline).await
     }
 
     /// Sends it to everybody at once, and to each alone where the server refuses that: one mailbox that is no more must
     /// not silence the others. A refusal is of the whole, so that nobody gets it twice.
-    async fn send_to_all(&self, id: &str, message: &Message) -> Outcome {
+    async fn send_to_all(&self, id: &str, message: &Message, deadline: Instant) -> Outcome {
         let (envelope, bytes) = (message.envelope(), message.formatted());
         let mut reached = self.reached(id);
         if reached.is_empty() {
-            match self.smtp.send_raw(envelope, &bytes).await {
-                Ok(_) => return Outcome::Sent,
+            match self.send_raw(envelope, &bytes, deadline).await {
+                Ok(()) => return Outcome::Sent,
                 Err(error) => match self.judge(&error, envelope.to()) {
                     Outcome::Refused { .. } if envelope.to().len() > 1 => {}
                     outcome => return outcome,
@@ -113,8 +108,8 @@ impl Transport {
             }
             let to = vec![address.clone()];
             let Ok(alone) = Envelope::new(envelope.from().cloned(), to.clone()) else { continue };
-            match self.smtp.send_raw(&alone, &bytes).await.map_err(|error| self.judge(&error, &to)) {
-                Ok(_) => drop(reached.insert(to[0].to_string())),
+            match self.send_raw(&alone, &bytes, deadline).await.map_err(|error| self.judge(&error, &to)) {
+                Ok(()) => drop(reached.insert(to[0].to_string())),
                 Err(Outcome::Refused { reason }) => refusals.push((to[0].to_string(), reason)),
                 Err(outcome) => {
                     failure = Some(outcome);
@@ -133,6 +128,38 @@ impl Transport {
                 refusals.into_iter().for_each(|(address, reason)| self.warn(address, &reason));
                 self.forget(id);
                 Outcome::Sent
+            }
+        }
+    }
+
+    async fn send_raw(&self, envelope: &Envelope, bytes: &[u8], deadline: Instant) -> Result<(), NotSent> {
+        let begun = timeout(self.mail.timeout, self.begin(envelope)).await;
+        let mut connection = begun.unwrap_or(Err(NotSent::TooLong))?;
+        match timeout_at(deadline.min(Instant::now() + ANSWER_TIMEOUT), connection.message(bytes)).await {
+            Ok(Ok(_)) => {
+                self.connections.keep(connection);
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                if error.status().is_some() {
+                    leave(connection);
+                }
+                Err(NotSent::Got(error))
+            }
+            Err(_) => Err(NotSent::Unanswered),
+        }
+    }
+
+    /// Says who sends and who gets it, up to where the mail itself is to follow.
+    async fn begin(&self, envelope: &Envelope) -> Result<AsyncSmtpConnection, NotSent> {
+        let mut connection = self.connections.take().await.map_err(NotSent::Begun)?;
+        match announce(&mut connection, envelope).await {
+            Ok(()) => Ok(connection),
+            Err(error) => {
+                if !matches!(&error, NotSent::Begun(error) if error.status().is_none()) {
+                    leave(connection);
+                }
+                Err(error)
             }
         }
     }
@@ -189,16 +216,31 @@ impl Transport {
         remedy.map_or(chain.clone(), |remedy| format!("{chain} ({remedy})"))
     }
 
-    fn judge(&self, error: &Error, to: &[lettre::Address]) -> Outcome {
-        let (server, chain) = (self.server(), self.in_words(error));
-        let Some(code) = error.status().map(u16::from) else {
-            return Outcome::Down { reason: format!("{server} can't be reached: {chain}") };
+    fn judge(&self, error: &NotSent, to: &[lettre::Address]) -> Outcome {
+        let server = self.server();
+        let error = match error {
+            NotSent::TooLong => return Outcome::Down { reason: format!("{server} takes too long") },
+            NotSent::Addresses => {
+                return Outcome::Down { reason: format!("{server} does not know addresses beyond ASCII") };
+            }
+            NotSent::Unanswered => {
+                return Outcome::Failed {
+                    reason: format!("{server} got the mail, and did not say in time whether it takes it"),
+                };
+            }
+            NotSent::Begun(error) => {
+                let chain = self.in_words(error);
+                match error.status().map(u16::from) {
+                    None => return Outcome::Down { reason: format!("{server} can't be reached: {chain}") },
+                    Some(code) if DOWN.contains(&code) => {
+                        return Outcome::Down { reason: format!("{server} lets nobody in: {chain}") };
+                    }
+                    Some(_) => error,
+                }
+            }
+            NotSent::Got(error) => error,
         };
-        if DOWN.contains(&code) {
-            return Outcome::Down { reason: format!("{server} lets nobody in: {chain}") };
-        }
-        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
-        let to = to.join(", ");
+        let (chain, to) = (self.in_words(error), to.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
         if error.is_permanent() {
             return Outcome::Refused { reason: format!("{server} refuses the mail to {to}: {chain}") };
         }
@@ -210,14 +252,23 @@ impl Transport {
     }
 
     pub(crate) async fn close(&self) {
-        self.smtp.shutdown().await;
+        self.connections.close().await;
     }
 }
 
-fn parameters(mail: &Mail) -> Result<TlsParameters, OptionsError> {
-    let mut builder = TlsParameters::builder(mail.host.clone());
-    for authority in &mail.authorities {
-        builder = builder.add_root_certificate(Certificate::from_der(authority.to_vec()).map_err(OptionsError::Tls)?);
+async fn announce(connection: &mut AsyncSmtpConnection, envelope: &Envelope) -> Result<(), NotSent> {
+    let mut parameters = Vec::new();
+    let is_ascii = |address: &lettre::Address| address.to_string().is_ascii();
+    if !envelope.from().into_iter().chain(envelope.to()).all(is_ascii) {
+        if !connection.server_info().supports_feature(Extension::SmtpUtfEight) {
+            return Err(NotSent::Addresses);
+        }
+        parameters.push(MailParameter::SmtpUtfEight);
     }
-    builder.build_rustls().map_err(OptionsError::Tls)
+    connection.command(MailFrom::new(envelope.from().cloned(), parameters)).await.map_err(NotSent::Begun)?;
+    for to in envelope.to() {
+        connection.command(Rcpt::new(to.clone(), Vec::new())).await.map_err(NotSent::Begun)?;
+    }
+    connection.command(Data).await.map_err(NotSent::Begun)?;
+    Ok(())
 }

@@ -13,7 +13,7 @@ use super::{chats, event};
 use crate::notice::{Digest, Message};
 use crate::{Chat, ChatKind, JsonPost, NotifySink, Options, Service};
 
-fn options(service: Service) -> Options {
+pub(super) fn options(service: Service) -> Options {
     Options {
         rates: service.rates(),
         service,
@@ -33,7 +33,7 @@ fn chat(kind: ChatKind, server: &Server) -> Options {
     options(Service::Chat(Chat { kind, endpoint }))
 }
 
-async fn deliver(sink: &NotifySink, events: &[&Event]) -> Vec<Verdict> {
+pub(super) async fn deliver(sink: &NotifySink, events: &[&Event]) -> Vec<Verdict> {
     let subject: Subject = "upcall.uploads.examplebucket.PutObject".parse().unwrap();
     let items: Vec<_> = (1..)
         .zip(events)
@@ -50,7 +50,7 @@ async fn judged(kind: ChatKind, status: u16, headers: &str, body: &str) -> Verdi
 }
 
 #[track_caller]
-fn check(verdict: &Verdict, expected: &str, reason: &str) {
+pub(super) fn check(verdict: &Verdict, expected: &str, reason: &str) {
     let (kind, said) = match verdict {
         Verdict::Done => ("done", ""),
         Verdict::Retry { reason, .. } => ("retry", reason.as_str()),

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use toml::Value;
 use upcall_egress::{ClientOptions, Endpoint, Rate, header};
 use upcall_event::Template;
-use upcall_sink_notify::{Chat, ChatKind, Digest, JsonPost, LinkTemplate, Message, Options, Service};
+use upcall_sink_notify::{ANSWER_TIMEOUT, Chat, ChatKind, Digest, JsonPost, LinkTemplate, Message, Options, Service};
 
 use super::webhook::{read_client, read_endpoint};
 use crate::config::consumer::{Given, parse};
@@ -191,7 +191,8 @@ pub(super) fn fit(options: &mut Options, section: &Section<'_>, given: Given, co
     }
     let needed = time_for_a_batch(options, consumer);
     if !given.deliver_timeout {
-        consumer.deliver_timeout = consumer.deliver_timeout.max(needed);
+        consumer.deliver_timeout =
+            consumer.deliver_timeout.max(needed.saturating_add(time_for_an_answer(&options.service)));
     } else if consumer.deliver_timeout < needed {
         section.mistake(
             "deliver_timeout",
@@ -218,6 +219,14 @@ fn time_for_a_batch(options: &Options, consumer: &upcall_consumer::Options) -> D
     let wait = |rate: &Rate| rate.period.saturating_mul(times(under_way, NonZeroU32::get(rate.count) as usize));
     let waits = options.rates.iter().map(wait).max().unwrap_or_default();
     timeout.saturating_mul(times(messages, 1)).saturating_add(waits).saturating_add(MARGIN)
+}
+
+/// How long a message that has arrived may be thought about, beside the time that is its own.
+fn time_for_an_answer(service: &Service) -> Duration {
+    match service {
+        Service::Mail(_) => ANSWER_TIMEOUT,
+        Service::Chat(_) | Service::Json(_) => Duration::ZERO,
+    }
 }
 
 #[cfg(test)]

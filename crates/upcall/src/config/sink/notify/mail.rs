@@ -77,7 +77,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Mail> {
     let ca: Option<PathBuf> = section
         .optional("ca", "A PEM file of authorities that the server's certificate may come from, beside the machine's.");
     let authorities = ca.map_or(Some(Vec::new()), |file| authorities(&section, "ca", &file));
-    let timeout: Duration = section.or("timeout", "20s", "How long one mail may take, from connecting on.");
+    let timeout: Duration = section.or("timeout", "20s", "How long one mail may take from connecting on, until the server has got it. It may then take 10 minutes to say what \
+         becomes of it.");
     if timeout.is_zero() {
         section.mistake("timeout", "is no time");
     }

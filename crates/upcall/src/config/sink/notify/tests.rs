@@ -38,7 +38,8 @@ fn a_message_has_time_to_wait_for_its_turn() {
         ("batch_max = 25", dingtalk, 25, 0, 2 * 60 + 25 * 15 + 5),
         ("", &format!("{SLACK}\nrate = \"1/h\""), 1, 0, 3600 + 15 + 5),
         ("", &format!("{dingtalk}\ndigest = {{}}"), 500, 60, 60 + 2 * 15 + 5),
-        ("batch_max = 2000", &format!("{MAIL}\ndigest = {{ window = \"5m\", list = 3 }}"), 2000, 300, 45),
+        ("batch_max = 2000", &format!("{MAIL}\ndigest = {{ window = \"5m\", list = 3 }}"), 2000, 300, 45 + 600),
+        ("deliver_timeout = \"30s\"", MAIL, 1, 0, 30),
     ] {
         let (consumer, options) = read(consumer, notify);
         let found = (consumer.batch_max.get(), consumer.linger.as_secs(), consumer.deliver_timeout.as_secs());
