@@ -1,6 +1,7 @@
 //! The sink: a message for each event, or one for all of a batch.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,25 +12,35 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use upcall_consumer::{Item, Sink, Source, Verdict};
-use upcall_egress::{Client, Endpoint, rounded};
+use upcall_egress::{Admission, Breaker, BreakerOptions, Client, Endpoint, rounded};
 use upcall_event::Event;
 use upcall_telemetry::error_chain;
 use upcall_telemetry::trace;
 
 use crate::mail::Transport;
 use crate::notice::{Digest, Message, Notice};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, busy, said};
 use crate::sent::Sent;
 use crate::turn::Turn;
 use crate::{Chat, JsonPost, Options, OptionsError, Service, chat};
 
+/// When a service is left alone that fails again and again, whichever the message: soon, and not for long, since one event
+/// then tries what it is like.
+const BREAKER: BreakerOptions = BreakerOptions {
+    failures_max: NonZeroU32::new(5).expect("it is not zero"),
+    open_min: Duration::from_secs(1),
+    open_max: Duration::from_secs(60),
+};
+/// At how many attempts a digest is told without its list, in case that it is one name that makes it fail.
+const LIST_ATTEMPTS_MAX: u32 = 3;
 /// The shortest wait once a service says that it is too much, whatever it asks for.
 const THROTTLED_WAIT_MIN: Duration = Duration::from_secs(1);
 
 /// Tells people of uploads.
 ///
-/// A service that is out of order, or asks to be left alone for longer than a batch may take, makes the consumer wait, and
-/// costs no event an attempt.
+/// A service that can't be reached, does not know us, or asks to be left alone for longer than a batch may take, makes the
+/// consumer wait, and costs no event an attempt. Whatever else goes wrong counts for the event: the message may have
+/// arrived, and it may be this one that the service can't take.
 pub struct NotifySink {
     sender: Sender,
     name: &'static str,
@@ -37,6 +48,7 @@ pub struct NotifySink {
     digest: Option<Digest>,
     patience: Duration,
     turn: Turn,
+    breaker: Breaker,
     sent: Sent,
 }
 
@@ -50,6 +62,8 @@ enum Sender {
 struct Telling<'b> {
     events: Vec<&'b Event>,
     places: Vec<usize>,
+    /// How often an event of it has been tried, with this time.
+    attempt: u32,
 }
 
 impl NotifySink {
@@ -72,6 +86,7 @@ impl NotifySink {
             digest: options.digest,
             patience: options.patience,
             turn: Turn::new(&options.rates),
+            breaker: Breaker::new(BREAKER),
             sent: Sent::default(),
         })
     }
@@ -82,14 +97,15 @@ impl NotifySink {
         let mut tellings: Vec<Telling<'b>> = Vec::new();
         for (place, item) in batch.iter().enumerate().filter(|(_, item)| !self.sent.has(&item.event.id)) {
             let at = *places.entry(item.event.id).or_insert_with(|| {
-                tellings.push(Telling { events: vec![item.event], places: Vec::new() });
+                tellings.push(Telling { events: vec![item.event], places: Vec::new(), attempt: item.attempt });
                 tellings.len() - 1
             });
             tellings[at].places.push(place);
         }
         if self.digest.is_some() && tellings.len() > 1 {
+            let attempt = tellings.iter().map(|one| one.attempt).max().unwrap_or_default();
             let (events, places): (Vec<_>, Vec<_>) = tellings.into_iter().map(|one| (one.events, one.places)).unzip();
-            return vec![Telling { events: events.concat(), places: places.concat() }];
+            return vec![Telling { events: events.concat(), places: places.concat(), attempt }];
         }
         tellings
     }
@@ -99,6 +115,9 @@ impl NotifySink {
             ([event], _) => self.send(&self.message.one(event), event, deadline).await,
             (events @ [first, ..], Some(digest)) => {
                 let notice = digest.many(digest_id(events), events, Timestamp::now());
+                if telling.attempt > LIST_ATTEMPTS_MAX {
+                    return self.send(&notice.shortened(usize::MAX, 0), first, deadline).await;
+                }
                 match self.send(&notice, first, deadline).await {
                     // It may be a name in the list that the service does not like.
                     Outcome::Refused { .. } => self.send(&notice.shortened(usize::MAX, 0), first, deadline).await,
@@ -134,8 +153,13 @@ impl NotifySink {
                 Ok(body) => {
                     let mut headers = post.headers.clone();
                     headers.insert("idempotency-key", ascii(&notice.id));
-                    self.post(client, &post.endpoint, headers, body, |response| Outcome::of_status(self.name, response))
-                        .await
+                    self.post(client, &post.endpoint, headers, body, |response| {
+                        if let Some(pause) = busy(response) {
+                            self.turn.hold(pause, &said(response));
+                        }
+                        Outcome::of_unknown(self.name, response)
+                    })
+                    .await
                 }
                 Err(too_large) => Outcome::Refused { reason: too_large.to_string() },
             },
@@ -169,8 +193,27 @@ impl NotifySink {
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json; charset=utf-8"));
         match client.post(endpoint, headers, Bytes::from(body)).await {
             Ok(response) => judge(&response),
-            Err(error) => Outcome::Down { reason: format!("{} gave no answer: {}", self.name, error_chain(&error)) },
+            Err(error) => {
+                let reason = format!("{} gave no answer: {}", self.name, error_chain(&error));
+                if error.kind.is_unsent() { Outcome::Down { reason } } else { Outcome::Failed { reason } }
+            }
         }
+    }
+
+    /// Tells it, unless the service is left alone, and says what that comes to for each event; or why it is left alone.
+    async fn settle(&self, telling: &Telling<'_>, deadline: Instant) -> Result<Verdict, String> {
+        if let Admission::Refused { .. } = self.breaker.admit(Instant::now()) {
+            let resting = self.breaker.resting(Instant::now()).map(|resting| resting.to_string());
+            return Err(resting.unwrap_or_else(|| format!("another event tries {}", self.name)));
+        }
+        let outcome = self.tell(telling, deadline).await;
+        match &outcome {
+            Outcome::Sent | Outcome::Refused { .. } => self.breaker.succeeded(),
+            Outcome::Failed { reason } => self.breaker.failed(Instant::now(), reason),
+            // The consumer waits, and then tries again.
+            Outcome::Down { .. } | Outcome::Throttled { .. } => {}
+        }
+        self.verdict(telling, outcome)
     }
 
     /// What the outcome comes to for each event, or why the service is to be left alone.
@@ -193,6 +236,9 @@ impl Sink for NotifySink {
         if let Some((wait, reason)) = self.turn.held(Instant::now()).filter(|(wait, _)| *wait > self.patience / 2) {
             return Err(format!("{reason}; the next message goes out in {}", rounded(wait)).into());
         }
+        if let Some(resting) = self.breaker.resting(Instant::now()) {
+            return Err(resting.into());
+        }
         match &self.sender {
             Sender::Mail(transport) => transport.test().await,
             Sender::Chat { .. } | Sender::Json { .. } => Ok(()),
@@ -205,10 +251,14 @@ impl Sink for NotifySink {
         let mut verdicts = vec![Verdict::Done; batch.len()];
         let mut alone: Option<String> = None;
         let spans: Vec<_> = batch.iter().map(|item| trace::sink(item.span, "notify")).collect();
-        for telling in self.tellings(batch) {
+        let latest = deadline.checked_sub(self.sender.timeout()).unwrap_or(deadline);
+        for (place, telling) in self.tellings(batch).iter().enumerate() {
             let verdict = match &alone {
                 Some(reason) => Err(reason.clone()),
-                None => self.verdict(&telling, self.tell(&telling, deadline).await),
+                None if place > 0 && Instant::now() > latest => {
+                    Err(format!("{} is too slow for as many messages as a batch has", self.name))
+                }
+                None => self.settle(telling, deadline).await,
             };
             let verdict = verdict.unwrap_or_else(|reason| {
                 alone = Some(reason.clone());
@@ -220,6 +270,10 @@ impl Sink for NotifySink {
             trace::ended(span, "upcall.outcome", verdict.name(), *verdict != Verdict::Done);
         }
         verdicts
+    }
+
+    fn fault(&self) -> Option<String> {
+        self.breaker.resting(Instant::now()).map(|resting| resting.to_string())
     }
 
     async fn close(&self) {

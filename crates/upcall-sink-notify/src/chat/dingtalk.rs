@@ -60,8 +60,8 @@ pub(super) fn judge(response: &Response) -> Outcome {
         130_101 | 410_100 => Outcome::throttled(EXCEEDED_WAIT, NAME, response),
         // None of the keywords that the robot asks for.
         310_000 if says("keyword") || says("关键词") => Outcome::refused(NAME, response),
-        // Busy; no such token; sign, time or address wrong; group or robot gone.
-        -1 | 300_005 | 300_001 | 310_000 | 400_013 | 400_101 | 400_102 | 400_106 => Outcome::down(NAME, response),
+        // No such token; sign, time or address wrong; group or robot gone.
+        300_005 | 300_001 | 310_000 | 400_013 | 400_101 | 400_102 | 400_106 => Outcome::down(NAME, response),
         // No parameter, unsupported form, content that is not allowed, too long.
         40_035 | 43_004 | 400_105 | 430_101..=430_104 | 460_101 => Outcome::refused(NAME, response),
         _ => Outcome::failed(NAME, response),

@@ -11,7 +11,7 @@ use upcall_egress::{Rate, Response};
 use super::markdown::LessThan;
 use super::{markdown, rate};
 use crate::notice::Notice;
-use crate::outcome::{Outcome, THROTTLED_WAIT, asked, json};
+use crate::outcome::{ASKED_MAX, Outcome, THROTTLED_WAIT, asked, json};
 
 pub(super) const NAME: &str = "Discord";
 
@@ -22,8 +22,6 @@ pub(super) const RATES: &[Rate] = &[rate(5, Duration::from_secs(2))];
 /// The longest title and description. <https://docs.discord.com/developers/resources/message#embed-object-embed-limits>
 const TITLE_UNITS_MAX: usize = 256;
 const DESCRIPTION_UNITS_MAX: usize = 4096;
-/// The longest wait that an answer is believed to ask for.
-const ASKED_MAX: f64 = 24.0 * 60.0 * 60.0;
 
 pub(super) fn body(notice: &Notice) -> Option<Value> {
     let title = markdown::escaped(&notice.title.line(), LessThan::Escaped);
@@ -57,5 +55,5 @@ pub(super) fn pause(response: &Response) -> Option<Duration> {
 }
 
 fn seconds(number: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(number.min(ASKED_MAX)).ok()
+    Duration::try_from_secs_f64(number.min(ASKED_MAX.as_secs_f64())).ok()
 }

@@ -35,8 +35,8 @@ pub(super) fn judge(response: &Response) -> Outcome {
         0 => Outcome::Sent,
         // Too many in a minute; too many at once.
         45_009 | 45_033 => Outcome::throttled(THROTTLED_WAIT, NAME, response),
-        // Busy; the key is wrong, or the robot gone.
-        -1 | 93_000 | 93_004 | 93_008 | 93_017 => Outcome::down(NAME, response),
+        // The key is wrong, or the robot gone.
+        93_000 | 93_004 | 93_008 | 93_017 => Outcome::down(NAME, response),
         // A form that it does not take; no text; too long.
         40_008 | 40_035 | 40_058 | 44_004 | 45_002 | 47_001 => Outcome::refused(NAME, response),
         _ => Outcome::failed(NAME, response),

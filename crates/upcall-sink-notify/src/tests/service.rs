@@ -42,6 +42,25 @@ pub(super) async fn deliver(sink: &NotifySink, events: &[&Event]) -> Vec<Verdict
     sink.deliver(&items).await
 }
 
+/// JSON to whoever relays it further.
+fn relay(server: &Server) -> Options {
+    let post = JsonPost {
+        endpoint: format!("http://127.0.0.1:{}/hook", server.port).parse().unwrap(),
+        body: AnswerTemplate::new(&serde_json::json!({ "file": "${object}" })).unwrap(),
+        headers: [].into_iter().collect(),
+    };
+    options(Service::Json(Box::new(post)))
+}
+
+/// Does one thing with a message about an object of this name, and takes all others.
+async fn poisoned(act: Act) -> Server {
+    Server::start(move |request: &Request, _| match String::from_utf8_lossy(&request.body).contains("poison") {
+        true => act.clone(),
+        false => Act::answer(200, "", "ok"),
+    })
+    .await
+}
+
 /// What the sink makes of an answer, of each kind of service.
 async fn judged(kind: ChatKind, status: u16, headers: &str, body: &str) -> Verdict {
     let server = Server::answering(status, headers, body).await;
@@ -158,7 +177,9 @@ async fn an_answer_means_what_its_service_says_it_means() {
             "dead",
             "exceed",
         ),
-        (ChatKind::WeCom, 503, "", "", "unavailable", "503"),
+        (ChatKind::WeCom, 503, "", "", "retry", "503"),
+        (ChatKind::Slack, 403, "", "<html>blocked by a filter", "retry", "403"),
+        (ChatKind::Slack, 504, "", "", "retry", "504"),
     ];
     for (kind, status, headers, body, expected, reason) in cases {
         check(&judged(kind, status, headers, body).await, expected, reason);
@@ -218,6 +239,85 @@ async fn one_message_that_is_refused_is_no_other_event_s_end() {
     let verdicts = deliver(&sink, &[&event("a"), &event("poison"), &event("c")]).await;
     assert_eq!((&verdicts[0], &verdicts[2]), (&Verdict::Done, &Verdict::Done));
     check(&verdicts[1], "dead", "invalid_payload");
+}
+
+#[tokio::test]
+async fn one_event_that_a_service_can_not_take_holds_up_no_other_and_counts() {
+    let acts = [401, 403, 404, 405, 410, 429, 500, 502, 503, 504].map(|status| Act::answer(status, "", "no"));
+    for act in acts.into_iter().chain([Act::Close, Act::SayAndHang(Vec::new())]) {
+        let server = poisoned(act.clone()).await;
+        let mut options = relay(&server);
+        options.client.timeout = Duration::from_millis(300);
+        let sink = NotifySink::new(options).unwrap();
+        let verdicts = deliver(&sink, &[&event("poison"), &event("b")]).await;
+        check(&verdicts[0], "retry", "");
+        assert_eq!(verdicts[1], Verdict::Done, "{act:?}");
+    }
+    for act in [Act::answer(403, "", "no"), Act::answer(502, "", ""), Act::Close, Act::SayAndHang(Vec::new())] {
+        let server = poisoned(act.clone()).await;
+        let mut options = Options { rates: Vec::new(), ..chat(ChatKind::Slack, &server) };
+        options.client.timeout = Duration::from_millis(300);
+        let sink = NotifySink::new(options).unwrap();
+        let verdicts = deliver(&sink, &[&event("poison"), &event("b")]).await;
+        check(&verdicts[0], "retry", "");
+        assert_eq!(verdicts[1], Verdict::Done, "{act:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_fails_again_and_again_is_left_alone_and_then_tried_with_one_event() {
+    let server = Server::start(|_, before| match before {
+        0..6 => Act::answer(503, "", ""),
+        _ => Act::answer(200, "", ""),
+    })
+    .await;
+    let sink = NotifySink::new(relay(&server)).unwrap();
+    let events: Vec<Event> = (0..8).map(|number| event(&number.to_string())).collect();
+    let all: Vec<&Event> = events.iter().collect();
+    let counted = |verdicts: &[Verdict]| verdicts.iter().filter(|one| matches!(one, Verdict::Retry { .. })).count();
+    let verdicts = deliver(&sink, &all).await;
+    assert_eq!((counted(&verdicts), server.requests().len()), (5, 5), "{verdicts:?}");
+    check(&verdicts[5], "unavailable", "5 in a row");
+    for tries in [6, 7] {
+        let begin = Instant::now();
+        while sink.prepare().await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "it is tried again in the end");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let verdicts = deliver(&sink, &all[..1]).await;
+        assert_eq!(server.requests().len(), tries, "{verdicts:?}");
+    }
+    assert_eq!(deliver(&sink, &all).await, vec![Verdict::Done; 8]);
+}
+
+#[tokio::test]
+async fn a_service_is_believed_an_hour_of_quiet_and_no_more() {
+    for options in [
+        (|server: &Server| chat(ChatKind::Slack, server)) as fn(&Server) -> Options,
+        |server| chat(ChatKind::Discord, server),
+        relay,
+    ] {
+        let server = Server::answering(429, "Retry-After: 99999999\r\n", r#"{"retry_after":99999999.0}"#).await;
+        let sink = NotifySink::new(options(&server)).unwrap();
+        deliver(&sink, &[&event("a")]).await;
+        let error = sink.prepare().await.unwrap_err().to_string();
+        assert!(error.contains("another 3599 s"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_digest_that_fails_again_and_again_is_told_without_names() {
+    let server = poisoned(Act::answer(403, "", "")).await;
+    let digest = Digest { window: Duration::from_secs(60), list: 3.try_into().unwrap() };
+    let sink =
+        NotifySink::new(Options { digest: Some(digest), rates: Vec::new(), ..chat(ChatKind::Slack, &server) }).unwrap();
+    let events = [event("a"), event("poison")];
+    let subject: Subject = "upcall.uploads.examplebucket.PutObject".parse().unwrap();
+    for (attempt, is_told) in [(1, false), (3, false), (4, true)] {
+        let item = |event| Item { subject: &subject, event, attempt, sequence: 1, span: None };
+        let verdicts = sink.deliver(&events.iter().map(item).collect::<Vec<_>>()).await;
+        assert_eq!(verdicts.iter().all(|verdict| *verdict == Verdict::Done), is_told, "{verdicts:?}");
+    }
 }
 
 #[tokio::test]
