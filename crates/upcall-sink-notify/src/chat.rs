@@ -140,9 +140,11 @@ fn cut(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// What is not seen, and keeps what is around it from being read together.
+const WORD_JOINER: char = '\u{2060}';
+
 /// Puts a word joiner behind each `<` that one of these follows, so that it begins no tag and no mention.
 fn defused(text: &str, openings: &[&str]) -> String {
-    const WORD_JOINER: char = '\u{2060}';
     let mut defused = String::with_capacity(text.len());
     for (at, char) in text.char_indices() {
         defused.push(char);

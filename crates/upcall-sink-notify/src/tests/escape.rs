@@ -67,6 +67,7 @@ const TRICKS: &[&str] = &[
     "..",
     "{",
     "}",
+    "{{DATE(2026-01-01T00:00:00Z,LONG)}}",
     "|",
     "年",
     "👩‍👩‍👧",
@@ -171,6 +172,14 @@ proptest! {
                 let (tricky, plain) = (body(kind.clone(), notice), body(kind.clone(), &plain));
                 prop_assert_eq!(skeleton(&tricky), skeleton(&plain), "{:?}", tricky);
             }
+        }
+    }
+
+    #[test]
+    fn no_name_is_a_date_in_a_card(name in name()) {
+        for notice in notices(&name) {
+            let card = body(ChatKind::Teams, &notice).to_string();
+            prop_assert!(!card.contains("{{DATE(") && !card.contains("{{TIME("), "{card}");
         }
     }
 
