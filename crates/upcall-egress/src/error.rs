@@ -56,9 +56,10 @@ impl Error {
             return Self::new(ErrorKind::Refused, *refused);
         }
         let kind = match &error {
-            _ if find::<rustls::Error>(&error).is_some() => ErrorKind::Tls,
+            error if error.is_connect() && find::<rustls::Error>(error).is_some() => ErrorKind::Tls,
             error if error.is_connect() => ErrorKind::Connect,
             error if error.is_timeout() => ErrorKind::Timeout,
+            // Also where it breaks by what can't be decrypted: the request was on its way by then.
             error if find::<io::Error>(error).is_some() || is_cut(error) => ErrorKind::Broken,
             _ => ErrorKind::Other,
         };

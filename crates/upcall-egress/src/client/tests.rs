@@ -213,6 +213,40 @@ async fn every_way_to_give_no_answer_has_its_name() {
     }
 }
 
+/// TLS for `localhost`, and the certificate in PEM.
+fn server_tls() -> (TlsAcceptor, String) {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+    let tls = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    (TlsAcceptor::from(Arc::new(tls)), cert.pem())
+}
+
+#[tokio::test]
+async fn a_connection_whose_encryption_breaks_after_the_request_was_read_is_not_one_that_never_came_about() {
+    let (tls, pem) = server_tls();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/?token=hunter2", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        let mut stream = tls.accept(listener.accept().await.unwrap().0).await.unwrap();
+        assert!(stream.read(&mut [0; 8192]).await.unwrap() > 0);
+        // What comes now is not encrypted at all.
+        let (plain, _) = stream.get_mut();
+        plain.write_all(b"HTTP/1.1 500 crashed\r\n\r\n").await.unwrap();
+        drop(timeout_at(Instant::now() + LONG, plain.read(&mut [0; 8192])).await);
+    });
+    let options = ClientOptions {
+        authorities: authorities(pem.as_bytes()).unwrap(),
+        lookup: script(&[&["127.0.0.1"]]),
+        ..options(&["127.0.0.1"])
+    };
+    assert_failed(post(&Client::new(options, true).unwrap(), &url).await, ErrorKind::Broken);
+}
+
 #[tokio::test]
 async fn an_endpoint_over_tls_needs_a_certificate_that_is_trusted() {
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
