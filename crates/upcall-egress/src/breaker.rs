@@ -123,10 +123,13 @@ impl Breaker {
         Some(Resting { reason: inner.reason.clone(), failures: inner.failures, wait, asked: inner.asked })
     }
 
-    /// Takes note that a call succeeded.
+    /// Takes note that a call succeeded. One that was under way when the breaker opened tells nothing new, and does not end a
+    /// pause that the target has asked for since.
     pub fn succeeded(&self) {
         let mut inner = self.lock();
-        (inner.state, inner.failures) = (CLOSED, 0);
+        if !matches!(inner.state, State::Open { is_tried: false, .. }) {
+            (inner.state, inner.failures) = (CLOSED, 0);
+        }
     }
 
     /// Takes note that a call failed in a way that says something about the target, and what.
@@ -280,7 +283,12 @@ mod tests {
         breaker.hold(now + 60 * SECOND, "busy");
         breaker.hold(now + 30 * SECOND, "busy");
         assert_eq!(breaker.admit(now + 59 * SECOND), Admission::Refused { until: now + 60 * SECOND });
+        // One that began before succeeds meanwhile.
+        breaker.succeeded();
+        assert_eq!(breaker.admit(now + 59 * SECOND), Admission::Refused { until: now + 60 * SECOND });
         assert_eq!(breaker.admit(now + 60 * SECOND), Admission::Trial);
+        breaker.succeeded();
+        assert!(breaker.is_closed());
     }
 
     #[test]
@@ -292,6 +300,7 @@ mod tests {
         let expected = "status 401 Unauthorized (3 in a row); one event tries again in 1 s";
         assert_eq!(said(SECOND / 3).as_deref(), Some(expected));
         assert_eq!(said(SECOND), None, "one may try");
+        assert_eq!(breaker.admit(now + SECOND), Admission::Trial);
         breaker.succeeded();
         breaker.hold(now + 8 * SECOND, "status 429 Too Many Requests");
         let expected =
