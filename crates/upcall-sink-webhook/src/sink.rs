@@ -4,23 +4,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::future::join_all;
-use http::HeaderMap;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 use upcall_consumer::{Item, Sink, Source, Verdict};
-use upcall_egress::{Admission, Breaker, BuildError, Client, Error, ErrorKind, Pace, Response};
+use upcall_egress::{Admission, Breaker, BuildError, Client, Pace};
 use upcall_telemetry::trace;
 
 use crate::Options;
 use crate::judge::{Condition, GONE, judge};
 use crate::message::{carry, message, sign};
 
-/// How soon a kept connection breaks that the endpoint had closed meanwhile. The request is then sent on another.
-const STALE: Duration = Duration::from_secs(1);
 /// What is left of a batch's time when the last request has used up its own.
 const MARGIN: Duration = Duration::from_secs(2);
 
@@ -102,7 +98,7 @@ impl WebhookSink {
         sign(&mut headers, &self.options.secrets, &id, Timestamp::now().as_second(), &body);
         let span = trace::post(item.span, self.options.endpoint.host());
         carry(&mut headers, trace::context(&span).as_ref());
-        let posted = self.send(headers, body).instrument(span.clone()).await;
+        let posted = self.client.post(&self.options.endpoint, headers, body).instrument(span.clone()).await;
         if let Ok(response) = &posted {
             span.record("http.response.status_code", response.status.as_u16());
         }
@@ -110,17 +106,6 @@ impl WebhookSink {
         self.note(judgement.endpoint, judgement.verdict.reason().unwrap_or_default());
         trace::ended(&span, "upcall.outcome", judgement.verdict.name(), judgement.verdict != Verdict::Done);
         judgement.verdict
-    }
-
-    async fn send(&self, headers: HeaderMap, body: Bytes) -> Result<Response, Error> {
-        let begun = Instant::now();
-        match self.client.post(&self.options.endpoint, headers.clone(), body.clone()).await {
-            // The endpoint may have closed the connection just before.
-            Err(error) if error.kind == ErrorKind::Broken && begun.elapsed() < STALE => {
-                self.client.post(&self.options.endpoint, headers, body).await
-            }
-            posted => posted,
-        }
     }
 
     /// Takes note of what an attempt says about the endpoint, and why.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout};
 use upcall_consumer::{Item, Sink, Verdict};
 use upcall_egress::testing::{Act, LONG, Request, Server};
@@ -212,12 +213,43 @@ async fn what_is_no_answer_counts_for_the_event() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_the_endpoint_closed_costs_no_attempt() {
-    let server = Server::start(|_, before| if before == 1 { Act::Close } else { Act::answer(200, "", "") }).await;
+async fn an_attempt_is_one_request_whatever_becomes_of_the_connection() {
+    let server = Server::start(|_, before| if before == 0 { Act::answer(200, "", "") } else { Act::Close }).await;
     let sink = sink(options(&server));
     assert_eq!(deliver(&sink, &["a"]).await, [Verdict::Done]);
-    assert_eq!(deliver(&sink, &["b"]).await, [Verdict::Done]);
-    assert_eq!(server.requests().len(), 3);
+    // Once on the connection that was kept, once on a new one.
+    for requests in [2, 3] {
+        let verdicts = deliver(&sink, &["b"]).await;
+        assert!(is_retry(&verdicts[0]), "{verdicts:?}");
+        assert_eq!(server.requests().len(), requests);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_endpoint_closed_costs_no_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let closed = Arc::new(AtomicUsize::new(0));
+    let counted = closed.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let answering = upcall_egress::testing::serve(stream, |_, _| Act::answer(200, "", ""));
+            drop(timeout(Duration::from_millis(200), answering).await);
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let server = Server::answering(200, "", "").await;
+    let endpoint = format!("http://127.0.0.1:{port}/").parse().unwrap();
+    let sink = sink(Options { endpoint, ..options(&server) });
+    for number in 1..=3 {
+        assert_eq!(deliver(&sink, &["a"]).await, [Verdict::Done]);
+        let is_closed = async {
+            while closed.load(Ordering::SeqCst) < number {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(LONG, is_closed).await.expect("it is closed");
+    }
 }
 
 #[tokio::test]

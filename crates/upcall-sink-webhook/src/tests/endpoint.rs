@@ -1,6 +1,5 @@
 //! The endpoint as a whole: out of reach, out of order, busy, gone.
 
-use tokio::net::TcpListener;
 use upcall_egress::Endpoint;
 
 use super::*;
