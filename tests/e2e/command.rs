@@ -59,3 +59,33 @@ fn a_program_gets_the_uploads_that_its_condition_takes_and_its_exit_status_is_th
     assert_eq!((&letter["reason"], &letter["attempts"]), (&"exit status 65: no such album".into(), &1.into()));
     assert!(served.terminate().success());
 }
+
+#[test]
+fn whoever_ends_the_process_in_haste_ends_its_programs_too() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());
+    let program = folder.path().join("slow");
+    fs::write(&program, "#!/bin/sh\ntrap '' TERM\nsleep 300 &\necho \"$$ $!\" >pids.tmp\nmv pids.tmp pids\nwait\n")
+        .unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    let consumer = "[[consumer]]\nname = \"slow\"\ndrain_timeout = \"5m\"\n\
+                    command = { program = \"./slow\", timeout = \"10m\" }\n";
+    let mut served = Served::start(&configuration(folder.path(), &signer, consumer));
+    let request = signer.upload("/oss/test", "examplebucket", "a.jpg", "5CF3E782");
+    assert_eq!(exchange(served.callbacks, &request).unwrap().status, 200);
+    let pids = folder.path().join("pids");
+    wait_until("the program runs", || pids.exists());
+    let terminate = |served: &Served| {
+        let told = Command::new("kill").args(["-TERM", &served.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    };
+    terminate(&served);
+    wait_until("word of the shutdown", || served.lines().iter().any(|line| line.contains("a second signal ends")));
+    terminate(&served);
+    for pid in fs::read_to_string(pids).unwrap().split_whitespace() {
+        let stat = format!("/proc/{pid}/stat");
+        wait_until("the program is gone", || {
+            fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z ")) || !fs::exists(&stat).unwrap()
+        });
+    }
+    served.kill();
+}

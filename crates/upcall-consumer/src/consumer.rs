@@ -315,6 +315,7 @@ impl Run {
     async fn drain(mut self) {
         self.work.stats.enter(State::Draining, None);
         let work = Arc::clone(&self.work);
+        work.sink.drain(work.options.drain_timeout);
         let waiting = self.queue.take_all();
         let finish = async {
             let under_way = async {

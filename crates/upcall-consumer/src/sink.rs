@@ -42,6 +42,10 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Hears that the consumer shuts down, and that deliveries under way are dropped in so long. A sink whose work is better
+    /// ended than dropped ends it in time, and says [`Verdict::Unavailable`].
+    fn drain(&self, _time: Duration) {}
+
     /// Lets go of the target. Called once, after the last delivery.
     async fn close(&self) {}
 

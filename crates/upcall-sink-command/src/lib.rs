@@ -4,6 +4,8 @@
 //! the verdict, and the end of its standard error the reason. No shell is involved, and nothing of the event is on
 //! the command line.
 
+mod closing;
+mod group;
 mod options;
 mod program;
 mod sink;
@@ -13,6 +15,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+pub use group::kill_all;
 pub use options::Options;
 pub use program::Unfit;
 pub use sink::CommandSink;

@@ -10,18 +10,22 @@ use std::time::Duration;
 
 use futures_util::future::{FusedFuture, FutureExt};
 use rustix::fs::{Access, access};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
-use tokio::time::timeout;
+use tokio::process::{ChildStderr, ChildStdin, Command};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use upcall_consumer::Item;
 use upcall_telemetry::trace;
 
 use crate::Options;
+use crate::closing::Closing;
+use crate::group::Group;
 use crate::tail::Tail;
 
 /// What a program gets of this process's environment. Not more: there may be secrets in it.
 const ENV_COMMON: [&str; 8] = ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE"];
+/// The longest variable made of an event: Linux starts no program that has one of 128 KiB.
+const VARIABLE_BYTES_MAX: usize = 64 * 1024;
 /// How long what a program said is waited for when it has ended: a process that left its group may hold the pipe.
 const REST_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -48,6 +52,8 @@ pub(crate) enum End {
     Exited(ExitStatus),
     /// It took too long, and was made to.
     TimedOut,
+    /// The consumer shuts down, and it was made to.
+    ShutDown,
 }
 
 /// Looks whether the program is there and may be run.
@@ -79,9 +85,8 @@ fn may_be_run(program: &Path) -> bool {
 ///
 /// # Cancel safety
 /// Dropping the future kills the program and all that it has started.
-pub(crate) async fn run(options: &Options, item: &Item<'_>) -> io::Result<(End, String)> {
-    let mut child = command(options, item).spawn()?;
-    let group = Group::of(&child);
+pub(crate) async fn run(options: &Options, item: &Item<'_>, closing: &Closing) -> io::Result<(End, String)> {
+    let (mut child, group) = Group::start(command(options, item))?;
     let tail = Mutex::new(Tail::default());
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let mut line = item.event.to_structured();
@@ -89,15 +94,33 @@ pub(crate) async fn run(options: &Options, item: &Item<'_>) -> io::Result<(End, 
     let talk = async { tokio::join!(feed(stdin, &line), listen(stderr, &tail)) };
     let mut talk = pin!(talk.fuse());
 
-    let end = match beside(timeout(options.timeout, child.wait()), &mut talk).await {
+    let begun = async {
+        tokio::select! {
+            biased;
+            status = timeout(options.timeout, child.wait()) => status.map_err(|_| None),
+            last = closing.last_call(options.kill_after) => Err(Some(last)),
+        }
+    };
+    let end = match beside(begun, &mut talk).await {
         Ok(status) => End::Exited(status?),
-        Err(_) => {
+        Err(shut_down_by) => {
             group.signal(Signal::TERM);
-            if beside(timeout(options.kill_after, child.wait()), &mut talk).await.is_err() {
+            let by = shut_down_by.unwrap_or_else(|| Instant::now() + options.kill_after);
+            // A shutdown may leave less time than that.
+            let ended = async {
+                tokio::select! {
+                    status = timeout_at(by, child.wait()) => status.is_ok(),
+                    last = closing.last_call(Duration::ZERO) => {
+                        sleep_until(last).await;
+                        false
+                    }
+                }
+            };
+            if !beside(ended, &mut talk).await {
                 group.signal(Signal::KILL);
                 child.wait().await?;
             }
-            End::TimedOut
+            if shut_down_by.is_some() { End::ShutDown } else { End::TimedOut }
         }
     };
     // What it has left behind would go on without a limit.
@@ -115,15 +138,17 @@ fn command(options: &Options, item: &Item<'_>) -> Command {
     let passed = ENV_COMMON.into_iter().chain(options.env_from.iter().map(String::as_str));
     command.envs(passed.filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.envs(&options.env);
-    let upload = &item.event.data;
-    command
-        .env("UPCALL_EVENT_ID", item.event.id.to_string())
-        .env("UPCALL_EVENT_SUBJECT", item.subject.as_str())
-        .env("UPCALL_EVENT_SEQUENCE", item.sequence.to_string())
-        .env("UPCALL_EVENT_ATTEMPT", item.attempt.to_string());
-    for (name, value) in [("UPCALL_EVENT_BUCKET", &upload.bucket), ("UPCALL_EVENT_OBJECT", &upload.object)] {
-        // No variable can hold a zero byte; the JSON has it.
-        if !value.contains('\0') {
+    let (event, upload) = (item.event, &item.event.data);
+    for (name, value) in [
+        ("UPCALL_EVENT_ID", event.id.to_string().as_str()),
+        ("UPCALL_EVENT_SUBJECT", item.subject.as_str()),
+        ("UPCALL_EVENT_SEQUENCE", &item.sequence.to_string()),
+        ("UPCALL_EVENT_ATTEMPT", &item.attempt.to_string()),
+        ("UPCALL_EVENT_BUCKET", &upload.bucket),
+        ("UPCALL_EVENT_OBJECT", &upload.object),
+    ] {
+        // The JSON has what no variable can hold.
+        if !value.contains('\0') && value.len() <= VARIABLE_BYTES_MAX {
             command.env(name, value);
         }
     }
@@ -162,27 +187,5 @@ async fn beside<T>(awaited: impl Future<Output = T>, other: &mut (impl FusedFutu
             value = &mut awaited => return value,
             _ = &mut *other, if !other.is_terminated() => {}
         }
-    }
-}
-
-/// The program and all that it has started, unless that left on purpose. Killed when this is dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = self.0 {
-            // A group that is gone has done what was wanted of it.
-            let _ = kill_process_group(group, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
     }
 }

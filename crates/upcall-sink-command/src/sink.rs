@@ -1,9 +1,12 @@
 //! The sink: one run for each event, one after another.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use upcall_consumer::{Item, Sink, Source, Verdict};
 use upcall_telemetry::trace;
 
+use crate::closing::Closing;
 use crate::program::{self, End};
 use crate::verdict::{of_status, reason};
 use crate::{Options, Unfit};
@@ -17,13 +20,14 @@ use crate::{Options, Unfit};
 /// again.
 pub struct CommandSink {
     options: Options,
+    closing: Closing,
 }
 
 impl CommandSink {
     /// Makes a sink. The program is looked for when the consumer starts.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self { options, closing: Closing::new() }
     }
 
     /// Looks whether the program is there and may be run.
@@ -35,11 +39,17 @@ impl CommandSink {
     }
 
     async fn take(&self, item: &Item<'_>) -> Verdict {
-        match program::run(&self.options, item).await {
+        if self.closing.has_begun() {
+            return Verdict::Unavailable { reason: "the consumer shuts down".to_owned() };
+        }
+        match program::run(&self.options, item, &self.closing).await {
             Ok((End::Exited(status), said)) => of_status(status, &said),
             Ok((End::TimedOut, said)) => {
                 let how = format!("it took longer than {:?} and was ended", self.options.timeout);
                 Verdict::Retry { after: None, reason: reason(&how, &said) }
+            }
+            Ok((End::ShutDown, said)) => {
+                Verdict::Unavailable { reason: reason("it was ended, since the consumer shuts down", &said) }
             }
             Err(error) => {
                 let program = self.options.program.display();
@@ -71,6 +81,11 @@ impl Sink for CommandSink {
             verdicts.push(verdict);
         }
         verdicts
+    }
+
+    /// A program that has not ended by then is told to in time, and then killed.
+    fn drain(&self, time: Duration) {
+        self.closing.begin(time);
     }
 
     fn ordered_by_object(&self) -> bool {

@@ -178,6 +178,67 @@ async fn a_delivery_that_is_dropped_ends_its_program_and_leaves_no_zombie() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_longer_than_a_variable_may_be_hurts_nobody() {
+    let (folder, options) = program("cat >event; env >env");
+    let published = upload_of(1, &"x".repeat(140_000));
+    assert_eq!(verdict(options, published.clone()).await, Verdict::Done);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(Event::from_structured(read("event").as_bytes()).unwrap(), published.event);
+    assert!(!read("env").contains("UPCALL_EVENT_OBJECT") && read("env").contains("UPCALL_EVENT_BUCKET"));
+}
+
+/// Runs a program, tells the sink once it runs that it has so long until the consumer is gone, and says what came of it
+/// and how long that took.
+async fn shut_down(text: &str, kill_after: Duration, time: Duration) -> (TempDir, Verdict, Duration) {
+    let (folder, options) = program(&format!("echo $$ >self.tmp; mv self.tmp self; {text}"));
+    let sink = CommandSink::new(Options { kill_after, ..options });
+    let (batch, file) = ([upload(1), upload(2)], folder.path().join("self"));
+    let told = async {
+        until("it runs", || file.exists()).await;
+        sink.drain(time);
+        Instant::now()
+    };
+    let (mut verdicts, told) = tokio::join!(deliver(&sink, &batch), told);
+    assert_eq!(verdicts[0], verdicts[1], "none is begun any more");
+    (folder, verdicts.remove(0), told.elapsed())
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_a_program_to_end_and_gives_it_its_time() {
+    let text = "trap 'sleep 0.3; echo tidied >tidied; exit 1' TERM; while :; do sleep 0.05; done";
+    let (kill_after, time) = (Duration::from_secs(8), Duration::from_secs(10));
+    let (folder, verdict, took) = shut_down(text, kill_after, time).await;
+    assert!(matches!(&verdict, Verdict::Unavailable { reason } if reason.contains("shuts down")), "{verdict:?}");
+    assert!(folder.path().join("tidied").exists() && took < time, "{took:?}");
+    assert!(took >= Duration::from_secs(1), "at first it may end by itself: {took:?}");
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_no_longer_for_a_program_than_it_may() {
+    let text = "trap '' TERM; sleep 300 & echo $! >child; while :; do sleep 0.05; done";
+    let time = Duration::from_secs(2);
+    let (folder, verdict, took) = shut_down(text, Duration::from_secs(60), time).await;
+    assert!(matches!(verdict, Verdict::Unavailable { .. }) && took < time, "{verdict:?} {took:?}");
+    for name in ["self", "child"] {
+        let pid = fs::read_to_string(folder.path().join(name)).unwrap();
+        until("all are gone", || !is_alive(&pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_ends_in_time_is_judged_by_its_exit_status_in_a_shutdown_too() {
+    let (folder, options) = program("echo $$ >self.tmp; mv self.tmp self; sleep 0.3; exit 0");
+    let (sink, file) = (CommandSink::new(options), folder.path().join("self"));
+    let batch = [upload(1)];
+    let told = async {
+        until("it runs", || file.exists()).await;
+        sink.drain(Duration::from_secs(20));
+    };
+    let (verdicts, ()) = tokio::join!(deliver(&sink, &batch), told);
+    assert_eq!(verdicts, [Verdict::Done]);
+}
+
+#[tokio::test]
 async fn a_program_that_cannot_be_run_is_said_plainly() {
     let folder = tempfile::tempdir().unwrap();
     let complaint = |program: &Path| CommandSink::new(Options::new(program)).check().map_err(|error| error.to_string());

@@ -21,7 +21,8 @@ pub(crate) fn shutdown() -> anyhow::Result<watch::Receiver<bool>> {
                 _ = interrupt.recv() => {}
             }
             if again {
-                // The journal is made for being killed: what was answered is on disk.
+                // The journal is made for being killed: what was answered is on disk. Programs would go on.
+                upcall_sink_command::kill_all();
                 std::process::exit(INTERRUPTED);
             }
             info!("shutting down; a second signal ends at once");
