@@ -15,7 +15,7 @@ pub struct Options {
     pub spec: ConsumerSpec,
     /// Which of those events the sink is handed; the others count as done.
     pub condition: Condition,
-    /// The most events that the sink is handed at once.
+    /// The most events that the sink is handed at once. They take 2 MiB together at most, unless one is larger.
     pub batch_max: NonZeroUsize,
     /// The most batches that are under way at once.
     pub concurrency: NonZeroUsize,

@@ -88,8 +88,9 @@ pub(super) fn read(mut section: Section<'_>, events_kept: Option<Duration>) -> O
     let batch_max = section.or(
         "batch_max",
         500,
-        "The most events that are handed over at once. A webhook has smaller batches, by its `concurrency`; a message to \
-         people is a batch by itself, unless there is a `digest`; so is a program's event.",
+        "The most events that are handed over at once, of 2 MiB together unless one is larger. A webhook has smaller \
+         batches, by its `concurrency`; a message to people is a batch by itself, unless there is a `digest`; so is a \
+         program's event.",
     );
     let concurrency = section.or(
         "concurrency",
