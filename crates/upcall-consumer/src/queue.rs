@@ -17,7 +17,8 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 
 /// What waits for a batch: for its turn, for others, or for its object.
 pub(crate) struct Queue {
-    waiting: VecDeque<Delivery>,
+    /// Each with its weight.
+    waiting: VecDeque<(Delivery, usize)>,
     /// What those take in memory, about.
     bytes: usize,
     /// Since when the first of them waits for others.
@@ -43,8 +44,11 @@ impl Queue {
     }
 
     pub(crate) fn extend(&mut self, deliveries: Vec<Delivery>) {
-        self.bytes += deliveries.iter().map(weight).sum::<usize>();
-        self.waiting.extend(deliveries);
+        for delivery in deliveries {
+            let weight = delivery.event().weight();
+            self.bytes += weight;
+            self.waiting.push_back((delivery, weight));
+        }
         self.since = self.since.or_else(|| (!self.waiting.is_empty()).then(Instant::now));
     }
 
@@ -64,26 +68,28 @@ impl Queue {
     pub(crate) fn next_batch(&mut self, options: &Options) -> Option<(Vec<Delivery>, Objects)> {
         let (mut batch, mut objects, mut bytes) = (Vec::new(), Objects::new(), 0);
         let mut is_full = false;
-        let mut has_room = |bytes: usize, delivery: &Delivery, taken: usize| {
+        let mut has_room = |taken: usize, bytes: usize| {
             // What comes after one that has no room does not overtake it.
-            is_full |= taken >= options.batch_max.get() || taken > 0 && bytes + weight(delivery) > BATCH_BYTES_MAX;
+            is_full |= taken >= options.batch_max.get() || taken > 0 && bytes > BATCH_BYTES_MAX;
             !is_full
         };
         if self.ordered_by_object {
-            for delivery in std::mem::take(&mut self.waiting) {
+            for (delivery, weight) in std::mem::take(&mut self.waiting) {
                 let object = object_of(&delivery);
                 let is_free = !self.under_way.values().any(|held| held.contains(&object));
-                if is_free && has_room(bytes, &delivery, batch.len()) {
-                    bytes += weight(&delivery);
+                if is_free && has_room(batch.len(), bytes + weight) {
+                    bytes += weight;
                     objects.insert(object);
                     batch.push(delivery);
                 } else {
-                    self.waiting.push_back(delivery);
+                    self.waiting.push_back((delivery, weight));
                 }
             }
         } else {
-            while let Some(delivery) = self.waiting.pop_front_if(|first| has_room(bytes, first, batch.len())) {
-                bytes += weight(&delivery);
+            while let Some((delivery, weight)) =
+                self.waiting.pop_front_if(|(_, weight)| has_room(batch.len(), bytes + *weight))
+            {
+                bytes += weight;
                 batch.push(delivery);
             }
         }
@@ -111,13 +117,8 @@ impl Queue {
     pub(crate) fn take_all(&mut self) -> Vec<Delivery> {
         self.since = None;
         self.bytes = 0;
-        self.waiting.drain(..).collect()
+        self.waiting.drain(..).map(|(delivery, _)| delivery).collect()
     }
-}
-
-/// What an event takes in memory, about.
-fn weight(delivery: &Delivery) -> usize {
-    delivery.event().weight()
 }
 
 /// Stands for the event's object.
