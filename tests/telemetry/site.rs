@@ -22,7 +22,7 @@ pub(crate) struct Site {
     // First: its books are checked when it is dropped, which needs what is below.
     pub(crate) gateway: Served,
     consumers: Option<Running>,
-    _nats: Option<NatsServer>,
+    nats: Option<NatsServer>,
     pub(crate) collector: Collector,
     pub(crate) signer: Signer,
     folder: TempDir,
@@ -35,20 +35,25 @@ impl Site {
         let telemetry = format!("{}{telemetry}", collector.configuration(protocol));
         let text = format!("[bus]\njournal = \"./journal\"\n{}{CONSUMER}{telemetry}", gateway(&signer));
         let gateway = Served::start(&write(folder.path(), "upcall.toml", &text));
-        let site = Self { folder, collector, signer, gateway, consumers: None, _nats: None };
+        let site = Self { folder, collector, signer, gateway, consumers: None, nats: None };
         site.wait_until_ready();
         site
     }
 
-    /// A gateway on NATS, and its consumers in a process of their own.
+    /// A gateway on NATS, and its consumers in a process of their own. Everything is recorded.
     pub(crate) fn on_nats(ack: &str, protocol: &str) -> Self {
+        Self::sampled_on_nats(ack, protocol, 1)
+    }
+
+    /// The same, with this share recorded.
+    pub(crate) fn sampled_on_nats(ack: &str, protocol: &str, sample: u8) -> Self {
         let (folder, signer, collector) = parts();
         let server = NatsServer::start();
         let journal = if ack == "journal" { "journal = \"./journal\"\n" } else { "" };
         let nats = format!("nats = {{ url = \"{}\", ack = \"{ack}\" }}\n", server.url());
         let telemetry = |service: &str| {
             format!(
-                "{}sample = 1\nservice = \"{service}\"\nheaders = {{ x-key = {{ env = \"PATH\" }} }}\n",
+                "{}sample = {sample}\nservice = \"{service}\"\nheaders = {{ x-key = {{ env = \"PATH\" }} }}\n",
                 collector.configuration(protocol)
             )
         };
@@ -63,7 +68,7 @@ impl Site {
             line.split("admin=").nth(1)?.split_whitespace().next()?.trim_matches('"').parse().ok()
         });
         wait_until("the consumers are ready", || get(admin, "/ready").unwrap().status == 200);
-        let site = Self { folder, collector, signer, gateway, consumers: Some(consumers), _nats: Some(server) };
+        let site = Self { folder, collector, signer, gateway, consumers: Some(consumers), nats: Some(server) };
         site.wait_until_ready();
         site
     }
@@ -127,7 +132,8 @@ impl Site {
 
     /// What a bus holds of an object, by `upcall tail`.
     pub(crate) fn stored(&self, object: &str) -> serde_json::Value {
-        let file = self.folder.path().join("upcall.toml");
+        let file = if self.nats.is_some() { "gateway.toml" } else { "upcall.toml" };
+        let file = self.folder.path().join(file);
         let mut tail = std::process::Command::new(upcall_tests::executable::path());
         let output = tail.args(["tail", "--no-follow", "--json", "-c"]).arg(file).output().unwrap();
         let lines = String::from_utf8(output.stdout).unwrap();

@@ -137,8 +137,19 @@ fn a_trace_is_gone_on_with_where_who_began_it_is_believed() {
     site.upload("unrecorded.png", &format!("traceparent: {unrecorded}\r\n"));
     assert_eq!(site.stored("unrecorded.png")["traceparent"].as_str(), Some(unrecorded.as_str()));
     site.upload("ours.png", "traceparent: 00-nonsense\r\n");
-    let parent = site.stored("ours.png")["traceparent"].as_str().unwrap().to_owned();
-    assert!(parent.ends_with("-00") && !parent.contains(&PARENT[3..35]), "{parent}");
+    assert_eq!(site.stored("ours.png")["traceparent"], serde_json::Value::Null, "nothing is stored for most events");
+}
+
+#[test]
+fn readers_of_a_stream_are_told_that_a_trace_is_not_recorded() {
+    for ack in ["broker", "journal"] {
+        let site = Site::sampled_on_nats(ack, "grpc", 0);
+        site.upload("a.png", "");
+        site.wait_for_row("a.png");
+        let stored = site.stored("a.png");
+        let parent = stored["traceparent"].as_str().unwrap();
+        assert_eq!((&parent[3..35], &parent[52..]), (stored["id"].as_str().unwrap(), "-00"), "its ids are the event's");
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -24,7 +24,7 @@ use crate::NatsBus;
 use crate::archive::missing;
 use crate::connection::{REQUEST_TIME, text};
 use crate::off::Off;
-use crate::publish::{event_headers, publish_error};
+use crate::publish::{publish_error, stored_headers};
 use crate::stored::{Which, stored_if_there};
 
 /// Publications to the stream of uploads, one after another on one connection, whose acknowledgements come later.
@@ -122,9 +122,7 @@ impl Outbox {
     }
 
     fn message(&self, event: Outgoing) -> (String, HeaderMap, Bytes) {
-        let mut headers = event_headers(event.event.headers);
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, event.id.to_string());
-        headers.insert(async_nats::header::NATS_EXPECTED_STREAM, self.bus.names().uploads());
+        let headers = stored_headers(event.id, event.event.headers, self.bus.names().uploads());
         (event.subject, headers, event.event.data.into())
     }
 

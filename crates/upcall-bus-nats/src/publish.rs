@@ -9,7 +9,7 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use async_trait::async_trait;
 use tokio::time::{sleep, timeout_at};
 use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Publisher, Receipt};
-use upcall_event::{BinaryEvent, Event};
+use upcall_event::{BinaryEvent, Event, EventId, TraceContext};
 use upcall_telemetry::trace;
 
 use crate::NatsBus;
@@ -55,7 +55,7 @@ impl NatsBus {
         loop {
             let event = message.event.to_binary();
             self.leave_room(&event)?;
-            let outgoing = outgoing(message.event.id.to_string(), event, self.names().uploads());
+            let outgoing = outgoing(message.event.id, event, self.names().uploads());
             let sent = self.shared.context.send_publish(message.subject.as_str().to_owned(), outgoing).await;
             let error = match sent {
                 Ok(ack) => match ack.await {
@@ -90,11 +90,21 @@ impl NatsBus {
 }
 
 /// An event as it goes to a stream, which recognises it by its id. Another stream than this refuses it.
-pub(crate) fn outgoing(id: String, event: BinaryEvent, stream: &str) -> PublishMessage {
-    let mut headers = event_headers(event.headers);
-    headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+pub(crate) fn outgoing(id: EventId, event: BinaryEvent, stream: &str) -> PublishMessage {
+    PublishMessage::build().headers(stored_headers(id, event.headers, stream)).payload(event.data.into())
+}
+
+/// The headers of an event that goes to a stream. Readers there record what they like of what says nothing: so it says
+/// that its trace is not recorded, where that is so.
+pub(crate) fn stored_headers(id: EventId, pairs: Vec<(&'static str, String)>, stream: &str) -> HeaderMap {
+    let carries_trace = pairs.iter().any(|(name, _)| *name == TraceContext::PARENT);
+    let mut headers = event_headers(pairs);
+    if !carries_trace && let Some(unrecorded) = trace::unrecorded(id) {
+        unrecorded.headers().for_each(|(name, value)| headers.insert(HeaderName::from_static(name), value));
+    }
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, id.to_string());
     headers.insert(async_nats::header::NATS_EXPECTED_STREAM, stream);
-    PublishMessage::build().headers(headers).payload(event.data.into())
+    headers
 }
 
 pub(crate) fn event_headers(pairs: Vec<(&'static str, String)>) -> HeaderMap {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::EventId;
+
 /// The trace that an event belongs to, and the span that made the event: W3C Trace Context, level 2.
 ///
 /// It says what is to be traced, too: whoever begins a trace decides, and everybody after it does as it has decided.
@@ -63,6 +65,15 @@ impl TraceContext {
     pub fn new(trace_id: [u8; 16], span_id: [u8; 8], is_sampled: bool) -> Option<Self> {
         let is_whole = trace_id != [0; 16] && span_id != [0; 8];
         is_whole.then_some(Self { trace_id, span_id, flags: u8::from(is_sampled) * SAMPLED, state: None })
+    }
+
+    /// What is said of an event whose trace is not recorded, and which carries none: ids that are its own, and so the same
+    /// whoever says it.
+    #[must_use]
+    pub fn unrecorded(id: EventId) -> Option<Self> {
+        let trace_id = *id.as_bytes();
+        let [span_id @ .., _, _, _, _, _, _, _, _] = trace_id;
+        Self::new(trace_id, span_id, false)
     }
 
     /// Reads `traceparent`, and `tracestate` where there is one. A state that is none is left out, as the standard says.
@@ -249,6 +260,15 @@ mod tests {
                 prop_assert_eq!(&written.as_str()[3..52], &text[3..52]);
             }
         }
+    }
+
+    #[test]
+    fn an_event_that_carries_no_trace_has_the_same_context_everywhere() {
+        let context = |key| TraceContext::unrecorded(EventId::from_request("examplebucket", key, "5CF3E782")).unwrap();
+        let parent = context("a.png").parent().to_string();
+        assert!(parent.ends_with("-00"), "{parent}");
+        assert_eq!(TraceContext::parse(&parent, None).unwrap(), context("a.png"));
+        assert_ne!(context("a.png"), context("b.png"));
     }
 
     #[test]

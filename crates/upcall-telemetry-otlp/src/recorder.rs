@@ -6,7 +6,7 @@ use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use upcall_event::TraceContext;
-use upcall_telemetry::trace::{Begun, Recorder};
+use upcall_telemetry::trace::Recorder;
 
 /// Records by OpenTelemetry.
 pub(crate) struct OtelRecorder {
@@ -28,14 +28,9 @@ impl OtelRecorder {
 }
 
 impl Recorder for OtelRecorder {
-    fn begin(&self) -> Begun {
-        let trace_id = self.ids.new_trace_id().to_bytes();
-        let [.., a, b, c, d, e, f, g, h] = trace_id;
-        if u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1 < self.limit {
-            return Begun::Sampled;
-        }
-        let unsampled = TraceContext::new(trace_id, self.ids.new_span_id().to_bytes(), false);
-        unsampled.map_or(Begun::Sampled, Begun::Unsampled)
+    fn samples(&self) -> bool {
+        // An id like a trace's: the SDK draws the trace's own when there is a span of it.
+        u64::from_be_bytes(self.ids.new_span_id().to_bytes()) >> 1 < self.limit
     }
 
     fn follow(&self, span: &Span, parent: &TraceContext) {
@@ -76,14 +71,8 @@ mod tests {
     fn the_share_that_is_recorded_is_the_share_that_is_asked_for() {
         for (sample, least, most) in [(0.0, 0, 0), (1.0, 10_000, 10_000), (0.01, 50, 200), (0.5, 4_700, 5_300)] {
             let recorder = OtelRecorder::new(sample);
-            let recorded = (0..10_000).filter(|_| recorder.begin() == Begun::Sampled).count();
+            let recorded = (0..10_000).filter(|_| recorder.samples()).count();
             assert!((least..=most).contains(&recorded), "{sample}: {recorded}");
         }
-    }
-
-    #[test]
-    fn what_is_not_recorded_says_so() {
-        let Begun::Unsampled(context) = OtelRecorder::new(0.0).begin() else { panic!("it is recorded") };
-        assert!(context.parent().as_str().ends_with("-00"));
     }
 }

@@ -1,7 +1,7 @@
 //! Spans of a callback's way: what they are called, what they carry, and who begins and follows a trace.
 //!
 //! A span exists only where its trace is recorded. Everything else costs a look at a flag: whoever begins a trace
-//! decides, and everybody after it goes by the flag in the event's [`TraceContext`].
+//! decides, and everybody after it goes by the flag in the event's [`TraceContext`]. An event without one is not recorded.
 
 use std::sync::OnceLock;
 
@@ -21,8 +21,8 @@ const LINKS_MAX: usize = 128;
 
 /// Who records spans.
 pub trait Recorder: Send + Sync {
-    /// Decides about a new trace.
-    fn begin(&self) -> Begun;
+    /// Decides whether a trace that begins here is recorded.
+    fn samples(&self) -> bool;
 
     /// Makes a span part of the trace that another one, elsewhere, belongs to. Before anything else is done with it.
     fn follow(&self, span: &Span, parent: &TraceContext);
@@ -35,15 +35,6 @@ pub trait Recorder: Send + Sync {
 
     /// Where a span is, for those elsewhere that follow it. None of a span that is not recorded.
     fn context(&self, span: &Span) -> Option<TraceContext>;
-}
-
-/// What was decided about a trace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
-    /// It is recorded.
-    Sampled,
-    /// It is not, and this says so to everybody.
-    Unsampled(TraceContext),
 }
 
 static RECORDER: OnceLock<Box<dyn Recorder>> = OnceLock::new();
@@ -64,7 +55,8 @@ pub fn is_on() -> bool {
 #[derive(Debug, Default)]
 pub struct CallbackTrace {
     span: Option<Span>,
-    unsampled: Option<TraceContext>,
+    /// What somebody else has begun, and does not record.
+    unrecorded: Option<TraceContext>,
 }
 
 impl CallbackTrace {
@@ -72,26 +64,19 @@ impl CallbackTrace {
     #[must_use]
     pub fn begin(incoming: Option<TraceContext>) -> Self {
         let Some(recorder) = RECORDER.get() else { return Self::default() };
-        let begun = match &incoming {
-            Some(incoming) if incoming.is_sampled() => Begun::Sampled,
-            Some(incoming) => Begun::Unsampled(incoming.clone()),
-            None => recorder.begin(),
-        };
-        match begun {
-            Begun::Unsampled(context) => Self { span: None, unsampled: Some(context) },
-            Begun::Sampled => {
-                let span = info_span!(
-                    target: TARGET, parent: None, "callback", otel.kind = "server",
-                    http.request.method = Empty, http.route = Empty, http.response.status_code = Empty,
-                    upcall.route = Empty, upcall.outcome = Empty, upcall.reason = Empty, upcall.request_id = Empty,
-                    otel.status_code = Empty,
-                );
-                if let Some(incoming) = &incoming {
-                    recorder.follow(&span, incoming);
-                }
-                Self { span: Some(span), unsampled: None }
-            }
+        if !incoming.as_ref().map_or_else(|| recorder.samples(), TraceContext::is_sampled) {
+            return Self { span: None, unrecorded: incoming };
         }
+        let span = info_span!(
+            target: TARGET, parent: None, "callback", otel.kind = "server",
+            http.request.method = Empty, http.route = Empty, http.response.status_code = Empty,
+            upcall.route = Empty, upcall.outcome = Empty, upcall.reason = Empty, upcall.request_id = Empty,
+            otel.status_code = Empty,
+        );
+        if let Some(incoming) = &incoming {
+            recorder.follow(&span, incoming);
+        }
+        Self { span: Some(span), unrecorded: None }
     }
 
     /// The callback's span; the one that is none where it is not recorded.
@@ -119,10 +104,11 @@ impl CallbackTrace {
         info_span!(target: TARGET, parent: span, "ask", otel.kind = "client", otel.status_code = Empty, upcall.outcome = Empty)
     }
 
-    /// Begins the span of an event's publishing, and says what the event is to carry.
+    /// Begins the span of an event's publishing, and says what the event is to carry. Of a trace that begins here and is
+    /// not recorded that is nothing: most are not, and it would be a tenth of what is stored of an event.
     #[must_use]
     pub fn publish(&self, subject: &str, id: EventId) -> (Span, Option<TraceContext>) {
-        let Some(span) = &self.span else { return (Span::none(), self.unsampled.clone()) };
+        let Some(span) = &self.span else { return (Span::none(), self.unrecorded.clone()) };
         let span = info_span!(
             target: TARGET, parent: span, "publish", otel.name = format!("publish {subject}"), otel.kind = "producer",
             messaging.system = Empty, messaging.operation.type = "send", messaging.operation.name = "publish",
@@ -263,6 +249,12 @@ pub fn sink(parent: Option<&Span>, name: &'static str) -> Span {
         target: TARGET, parent: parent, "sink", otel.name = name, otel.kind = "client",
         upcall.outcome = Empty, otel.status_code = Empty,
     )
+}
+
+/// What others are told of an event that carries no trace: where spans are recorded, that its are not.
+#[must_use]
+pub fn unrecorded(id: EventId) -> Option<TraceContext> {
+    RECORDER.get().and_then(|_| TraceContext::unrecorded(id))
 }
 
 /// Where a span is, for those elsewhere that follow it.
