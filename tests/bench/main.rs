@@ -61,6 +61,8 @@ enum Subject {
     Broker(Sync),
     /// (f)
     Relay(Sync),
+    /// (c) once more: what the machine's noise makes of no difference
+    Again,
     /// (c) with telemetry, to such a collector
     Traced(Receiver),
 }
@@ -121,8 +123,9 @@ const WITH_TELEMETRY: Comparison = Comparison {
         Subject::Traced(Receiver::Refuses),
         Subject::Traced(Receiver::Hangs),
         Subject::Traced(Receiver::Works),
+        Subject::Again,
     ],
-    ratios: &[(1, 0), (2, 0), (3, 0)],
+    ratios: &[(1, 0), (2, 0), (3, 0), (4, 0)],
     close: true,
     p99: true,
 };
@@ -140,6 +143,7 @@ impl Subject {
             Self::Nats(Sync::Always) => "(d) with sync_interval: always",
             Self::Broker(Sync::Always) => "(e) with sync_interval: always",
             Self::Relay(Sync::Always) => "(f) with sync_interval: always",
+            Self::Again => "(c) once more",
             Self::Traced(Receiver::Refuses) => "(c) with a collector that refuses",
             Self::Traced(Receiver::Hangs) => "(c) with a collector that hangs",
             Self::Traced(Receiver::Works) => "(c) with a collector",
@@ -149,7 +153,7 @@ impl Subject {
     /// The NATS server that it needs.
     fn nats(self) -> Option<NatsServer> {
         let sync = match self {
-            Self::Constant | Self::Journal | Self::Gateway | Self::Traced(_) => return None,
+            Self::Constant | Self::Journal | Self::Gateway | Self::Again | Self::Traced(_) => return None,
             Self::Event => Sync::Default,
             Self::Nats(sync) | Self::Broker(sync) | Self::Relay(sync) => sync,
         };
@@ -231,7 +235,8 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
             let mut report = Report::new(comparison.subjects.iter().map(|subject| subject.name()).collect());
             for round in 0..rounds {
                 let mut figures = Vec::new();
-                for subject in comparison.subjects {
+                for at in order(comparison.subjects.len(), round) {
+                    let subject = &comparison.subjects[at];
                     let data = tempfile::tempdir_in(&folder)?;
                     let nats = subject.nats();
                     let (telemetry, collector) = telemetry(*subject)?;
@@ -254,10 +259,11 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
                         let spans = collector.kept().spans.len();
                         eprintln!("{}: {spans} spans of {} callbacks", subject.name(), outcome.answers());
                     }
-                    figures.push(Figures::new(&outcome, used, nats_used, server.usage().peak_memory_mb()?));
+                    figures.push((at, Figures::new(&outcome, used, nats_used, server.usage().peak_memory_mb()?)));
                 }
                 eprintln!("round {} of {rounds} is done", round + 1);
-                report.add(figures);
+                figures.sort_unstable_by_key(|(at, _)| *at);
+                report.add(figures.into_iter().map(|(_, figures)| figures).collect());
             }
             let kind = if close { "a new connection for each callback, as OSS has it" } else { "kept connections" };
             println!(
@@ -271,6 +277,13 @@ fn compare(comparisons: &[Comparison], rounds: usize, duration: Duration) -> any
         }
     }
     Ok(())
+}
+
+/// The order of a round. Each begins with another subject, and every second one goes backwards: what a run leaves to the
+/// next, such as writes to the disk, comes to all alike.
+fn order(subjects: usize, round: usize) -> Vec<usize> {
+    let turned = (0..subjects).map(|at| (at + round / 2) % subjects);
+    if round.is_multiple_of(2) { turned.collect() } else { turned.rev().collect() }
 }
 
 fn start(
@@ -290,7 +303,7 @@ fn start(
         }
         Subject::Nats(_) => return bare(&["serve-nats", &address.to_string(), &url], address),
         Subject::Event => return bare(&["serve-event", &address.to_string(), &url], address),
-        Subject::Gateway | Subject::Traced(_) => "journal = \".\"".to_owned(),
+        Subject::Gateway | Subject::Again | Subject::Traced(_) => "journal = \".\"".to_owned(),
         Subject::Broker(_) => format!("nats = {{ url = \"{url}\" }}"),
         Subject::Relay(_) => format!("journal = \".\"\nnats = {{ url = \"{url}\", ack = \"journal\" }}"),
     };

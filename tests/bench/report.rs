@@ -62,18 +62,28 @@ impl Report {
         }
         println!();
         for (of, to) in ratios {
-            let ratio = self.spread(3, |round| round[*of].rate / round[*to].rate);
+            let ratio = self.ratio(|round| round[*of].rate / round[*to].rate);
             println!("rate of {} : rate of {} = {ratio}", self.names[*of], self.names[*to]);
         }
     }
 
-    /// Prints the ratios of the 99th percentiles of these pairs.
+    /// Prints the ratios of the 99th percentiles of these pairs, and of what an answer costs.
     pub(crate) fn print_p99(&self, ratios: &[(usize, usize)]) {
         println!();
         for (of, to) in ratios {
-            let ratio = self.spread(3, |round| round[*of].p99_ms / round[*to].p99_ms);
+            let ratio = self.ratio(|round| round[*of].cpu_us / round[*to].cpu_us);
+            println!("CPU of {} : CPU of {} = {ratio}", self.names[*of], self.names[*to]);
+        }
+        println!();
+        for (of, to) in ratios {
+            let ratio = self.ratio(|round| round[*of].p99_ms / round[*to].p99_ms);
             println!("p99 of {} : p99 of {} = {ratio}", self.names[*of], self.names[*to]);
         }
+    }
+
+    /// A ratio's median and extremes, and how sure the median is.
+    fn ratio(&self, pick: impl Fn(&[Figures]) -> f64) -> String {
+        Spread::of(self.rounds.iter().map(|round| pick(round))).to_sure_string(3)
     }
 
     fn spread(&self, digits: usize, pick: impl Fn(&[Figures]) -> f64) -> String {

@@ -19,4 +19,29 @@ impl Spread {
             _ => "no round".to_owned(),
         }
     }
+
+    /// The same, and how sure the median is.
+    pub(crate) fn to_sure_string(&self, digits: usize) -> String {
+        let confidence = self.confidence();
+        let sure = confidence.map(|(low, high)| format!(", 95 % confidence {low:.digits$}–{high:.digits$}"));
+        self.to_string(digits) + &sure.unwrap_or_default()
+    }
+
+    /// Where the median of many more rounds would be, with a confidence of 95 %: between two of the values, whatever they
+    /// are distributed like. None of fewer than six rounds.
+    ///
+    /// Source: the interval by order statistics, with the normal approximation of the binomial distribution.
+    fn confidence(&self) -> Option<(f64, f64)> {
+        const QUANTILE_OF_95_PERCENT: f64 = 1.96;
+        const ROUNDS_MIN: usize = 6;
+        let Self(values) = self;
+        if values.len() < ROUNDS_MIN {
+            return None;
+        }
+        let half = values.len() as f64 / 2.0;
+        let reach = QUANTILE_OF_95_PERCENT * half.sqrt() / std::f64::consts::SQRT_2;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+        let (low, high) = ((half - reach).floor().max(0.0) as usize, (half + reach).ceil() as usize);
+        Some((values[low], values[high.min(values.len() - 1)]))
+    }
 }

@@ -14,8 +14,8 @@ use crate::usage::Usage;
 
 /// How long it may take over all of them.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How often it is asked how far it is.
-const INTERVAL: Duration = Duration::from_millis(10);
+/// How often it is asked how far it is: each answer costs processor time that is counted as its own.
+const INTERVAL: Duration = Duration::from_millis(50);
 
 /// A process whose only consumer takes what waits.
 pub(crate) struct Consumer {
@@ -42,15 +42,18 @@ impl Consumer {
         self.server.usage()
     }
 
-    /// Waits until so many events are done, and tells how many are, and when that was.
-    pub(crate) fn wait(&self, events: usize) -> anyhow::Result<(usize, Instant)> {
+    /// Waits until so many events are done, and tells how many are, and when that was; and before, when some were.
+    pub(crate) fn wait(&self, events: usize) -> anyhow::Result<Waited> {
         let begin = Instant::now();
+        let mut before = None;
         loop {
             let metrics = http::get(self.server.address, "/metrics")?.text();
             let done = settled(&metrics, &self.name, "done");
+            let seen = (done, Instant::now());
             if done >= events {
-                return Ok((done, Instant::now()));
+                return Ok(Waited { seen, before });
             }
+            before = Some(seen).filter(|(done, _)| *done > 0);
             if settled(&metrics, &self.name, "dead") > 0 || begin.elapsed() > PATIENCE {
                 bail!("only {done} of {events} events are done:\n{metrics}");
             }
@@ -59,13 +62,22 @@ impl Consumer {
     }
 }
 
+/// How many events were done, and when.
+pub(crate) struct Waited {
+    pub(crate) seen: (usize, Instant),
+    /// When it was asked the last time before; none if nothing was done then.
+    pub(crate) before: Option<(usize, Instant)>,
+}
+
 /// Has a consumer take all that waits.
 pub(crate) fn run(target: &Target, bus: &str, folder: &Path, round: usize, events: usize) -> anyhow::Result<Run> {
     let consumer = Consumer::start(format!("{}-{round}", target.kind()), &target.sink(round), bus, folder)?;
     let idle = consumer.usage().cpu_seconds()?;
     // The clock starts with the first events that are done: what it takes to start is not what is measured.
-    let (first, begin) = consumer.wait(1)?;
-    let (last, end) = consumer.wait(events)?;
+    let (first, begin) = consumer.wait(1)?.seen;
+    let all = consumer.wait(events)?;
+    // When all were done is not known to the moment, but how many were when it was asked before.
+    let (last, end) = all.before.unwrap_or(all.seen);
     let rate = (last - first) as f64 / (end - begin).as_secs_f64();
     let cpu_us = (consumer.usage().cpu_seconds()? - idle) * 1e6 / events as f64;
     let run = Run { rate, cpu_us, memory_mb: consumer.usage().peak_memory_mb()? };

@@ -51,10 +51,10 @@ pub(crate) fn run(kind: Kind, bus: Bus, events: usize, folder: &Path) -> anyhow:
     };
     println!("| events done | events/s since the line before | memory MB |\n|---|---|---|");
     let consumer = Consumer::start(format!("{kind}-steady"), &target.sink(0), &bus, folder)?;
-    let start = consumer.wait(1)?;
+    let start = consumer.wait(1)?.seen;
     let mut before = start;
     for wanted in (STEP..=events).step_by(STEP) {
-        let now = consumer.wait(wanted)?;
+        let now = consumer.wait(wanted)?.seen;
         println!("| {} | {:.0} | {:.1} |", now.0, rate(before, now), consumer.usage().status_mb("VmRSS:")?);
         before = now;
     }

@@ -17,6 +17,8 @@ pub(crate) const BATCH: usize = 500;
 pub(crate) const CONCURRENCY: usize = 2;
 /// How many requests are under way at once: a webhook's default.
 pub(crate) const REQUESTS: usize = 16;
+/// The round before the first one.
+pub(crate) const WARM_UP: usize = 0;
 /// What webhooks are signed with; no one verifies it here.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -124,16 +126,16 @@ impl Target {
         if let Place::Receiver(server) = &self.place {
             return Ok(vec!["post".to_owned(), format!("http://{}/", server.address)]);
         }
-        let (table, plain) = (table(round), plain_table(round));
+        let (model, plain) = (table(WARM_UP), plain_table(round));
         let create = match self.kind {
-            Kind::Postgres => format!("CREATE TABLE {plain} (LIKE {table} INCLUDING ALL)"),
-            Kind::MariaDb => format!("CREATE TABLE {plain} LIKE {table}"),
+            Kind::Postgres => format!("CREATE TABLE {plain} (LIKE {model} INCLUDING ALL)"),
+            Kind::MariaDb => format!("CREATE TABLE {plain} LIKE {model}"),
             Kind::Sqlite | Kind::Webhook => {
-                let sql = format!("SELECT sql FROM sqlite_master WHERE tbl_name = '{table}' AND sql IS NOT NULL");
-                let made: Vec<String> = with(&self.url(&table), async |connection| {
+                let sql = format!("SELECT sql FROM sqlite_master WHERE tbl_name = '{model}' AND sql IS NOT NULL");
+                let made: Vec<String> = with(&self.url(&model), async |connection| {
                     sqlx::query_scalar(AssertSqlSafe(sql)).fetch_all(connection).await
                 })?;
-                made.iter().map(|sql| sql.replace(&table, &plain)).collect::<Vec<_>>().join(";\n")
+                made.iter().map(|sql| sql.replace(&model, &plain)).collect::<Vec<_>>().join(";\n")
             }
         };
         self.execute(&plain, create)?;
