@@ -248,6 +248,7 @@ impl ErrorKind {
             Self::Refused(
                 Refused::SignatureMissing
                 | Refused::KeyUrlForbidden
+                | Refused::KeyUnknown
                 | Refused::SignatureMismatch
                 | Refused::BucketNotAllowed
                 | Refused::ProofMissing,

@@ -37,12 +37,12 @@ pub struct InvalidTrustedKey {
 /// Gets the text behind a key's URL.
 #[async_trait]
 pub trait KeyFetcher: Send + Sync {
-    /// Gets the text. The URL is one that [`KeyUrl`] allows, with https. The caller bounds the time by dropping the
-    /// future; the implementation bounds the size.
+    /// Gets the text, or nothing where the host says that there is none. The URL is one that [`KeyUrl`] allows, with https.
+    /// The caller bounds the time by dropping the future; the implementation bounds the size.
     ///
     /// # Errors
-    /// If there is no such text, or it is too long.
-    async fn fetch(&self, url: &str) -> Result<String, Source>;
+    /// If nobody says whether there is such a text, or it is too long.
+    async fn fetch(&self, url: &str) -> Result<Option<String>, Source>;
 }
 
 /// The public keys that callbacks are verified with: OSS's own and the trusted ones, which are at hand, and others on
@@ -65,6 +65,12 @@ pub enum KeyUnavailable {
     /// More fetches were asked for than are allowed in a time, or more keys are known than there is room for.
     #[error("too many different keys were asked for lately; {url} is not fetched now")]
     TooManyFetches {
+        /// The key's URL.
+        url: String,
+    },
+    /// The key's host says that there is no such key. For a short while it is not asked again.
+    #[error("there is no key {url}")]
+    Unknown {
         /// The key's URL.
         url: String,
     },
@@ -94,6 +100,9 @@ pub enum FetchFailure {
     /// The fetch took too long.
     #[error("it took longer than {} ms", cache::FETCH_TIME_MAX.as_millis())]
     TooSlow,
+    /// The host says that there is no such key.
+    #[error("the host says that there is no such key")]
+    Unknown,
     /// What came is no key.
     #[error("what came is no key")]
     Key(#[source] KeyError),

@@ -22,7 +22,7 @@ pub enum Refusal {
     SignatureEncoding,
     /// The `x-oss-pub-key-url` header is refused.
     KeyUrl(KeyUrlError),
-    /// The key can't be had now.
+    /// The key can't be had now, or never: there is none.
     KeyUnavailable(KeyUnavailable),
     /// The signature is not that of the key over the request.
     SignatureMismatch,
@@ -118,8 +118,12 @@ kinds! {
         remedy "If the callback comes from a simulator of your own, trust its key by configuration. Otherwise somebody tried to sign with a key of theirs.";
     /// A key that can't be had.
     KeyUnavailable = "key_unavailable": "the public key of the signature can't be had now",
-        cause "The callback names a key that is not built in, and fetching it is switched off, failed, took too long, or was asked for too often.",
+        cause "The callback names a key that is not built in, and fetching it is switched off, failed, or took too long.",
         remedy "The log says which. Put the key into the configuration as a trusted key, or let the gateway reach `https://gosspublic.alicdn.com`.";
+    /// A key that there is not.
+    KeyUnknown = "key_unknown": "OSS has no such public key",
+        cause "The callback names a key that is not built in, and OSS's host says that it has none of that name; or it is not a name that OSS gives its keys, and too many of such were asked for lately.",
+        remedy "None is needed: OSS signs with keys that it has, so somebody else called. The log names the key. If it is a key of yours, put it into the configuration as a trusted key.";
     /// A wrong signature.
     SignatureMismatch = "signature_mismatch": "the signature does not match the request",
         cause "The signature was made with another key, or for another path, query or body.",
@@ -198,6 +202,9 @@ impl Refusal {
             Self::SignatureEncoding => RefusalKind::SignatureEncoding,
             Self::KeyUrl(KeyUrlError::Encoding) => RefusalKind::KeyUrlEncoding,
             Self::KeyUrl(KeyUrlError::Forbidden) => RefusalKind::KeyUrlForbidden,
+            Self::KeyUnavailable(KeyUnavailable::Unknown { .. } | KeyUnavailable::TooManyFetches { .. }) => {
+                RefusalKind::KeyUnknown
+            }
             Self::KeyUnavailable(_) => RefusalKind::KeyUnavailable,
             Self::SignatureMismatch => RefusalKind::SignatureMismatch,
             Self::Body(BodyError::Unreadable { .. }) => RefusalKind::BodyUnreadable,

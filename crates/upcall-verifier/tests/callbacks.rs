@@ -37,15 +37,15 @@ impl Publisher for Bus {
     }
 }
 
-/// Has the key, and says which URLs it was asked for.
+/// Has the key, but for `none.pem`, and says which URLs it was asked for.
 #[derive(Default)]
 struct Fetcher(Mutex<Vec<String>>);
 
 #[async_trait]
 impl KeyFetcher for Fetcher {
-    async fn fetch(&self, url: &str) -> Result<String, Source> {
+    async fn fetch(&self, url: &str) -> Result<Option<String>, Source> {
         self.0.lock().unwrap().push(url.to_owned());
-        Ok(KEY.public_key_pem().to_owned())
+        Ok((!url.ends_with("/none.pem")).then(|| KEY.public_key_pem().to_owned()))
     }
 }
 
@@ -258,6 +258,21 @@ async fn a_key_that_is_not_at_hand_is_fetched_over_https_unless_that_is_off() {
         assert!(callback.send_to(&verifier, route()).await.is_ok());
     }
     assert_eq!(*fetcher.0.lock().unwrap(), [FETCHED.replace("http:", "https:")]);
+}
+
+#[tokio::test]
+async fn a_key_that_oss_does_not_have_is_refused_and_says_nothing_about_us() {
+    let fetcher = Arc::new(Fetcher::default());
+    let verifier = verifier(Arc::new(Bus::default()), Some(fetcher));
+    let named = |name: &str| Callback {
+        key_url: Some(STANDARD.encode(format!("https://gosspublic.alicdn.com/{name}.pem"))),
+        ..Callback::new("bucket=b&object=a")
+    };
+    assert_eq!(code(named("none").send_to(&verifier, route()).await), "key_unknown");
+    for number in 0..8 {
+        let _ = named(&format!("junk_{number}")).send_to(&verifier, route()).await;
+    }
+    assert_eq!(code(named("one_too_many").send_to(&verifier, route()).await), "key_unknown");
 }
 
 #[tokio::test]

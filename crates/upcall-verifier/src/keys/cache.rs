@@ -75,7 +75,7 @@ impl Cache {
         };
         match outcome {
             Some(Ok(key)) => Ok(key),
-            Some(Err(source)) => Err(KeyUnavailable::Failed { url, source }),
+            Some(Err(failure)) => Err(failed(url, failure)),
             None => Err(KeyUnavailable::StillFetching { url }),
         }
     }
@@ -90,7 +90,7 @@ impl Cache {
                 return Ok(Found::Fetch(waiting.clone()));
             }
             Some(Entry::Failed { until, failure }) if now < *until => {
-                return Err(KeyUnavailable::Failed { url: url.to_owned(), source: Arc::clone(failure) });
+                return Err(failed(url.to_owned(), Arc::clone(failure)));
             }
             Some(Entry::Failed { .. } | Entry::Fetching(_)) | None => {}
         }
@@ -108,6 +108,13 @@ impl Cache {
     }
 }
 
+fn failed(url: String, failure: Arc<FetchFailure>) -> KeyUnavailable {
+    match *failure {
+        FetchFailure::Unknown => KeyUnavailable::Unknown { url },
+        _ => KeyUnavailable::Failed { url, source: failure },
+    }
+}
+
 fn is_successor(url: &str) -> bool {
     KeyUrl::parse(url, |_| false).is_ok_and(|url| url.is_successor())
 }
@@ -120,7 +127,8 @@ enum Found {
 async fn fetch(shared: Arc<Shared>, url: String, sender: watch::Sender<Option<Outcome>>) {
     shared.metrics.key_fetches.get().inc();
     let outcome = match timeout(FETCH_TIME_MAX, shared.fetcher.fetch(&url)).await {
-        Ok(Ok(pem)) => PublicKey::from_pem(&pem).map_err(FetchFailure::Key),
+        Ok(Ok(Some(pem))) => PublicKey::from_pem(&pem).map_err(FetchFailure::Key),
+        Ok(Ok(None)) => Err(FetchFailure::Unknown),
         Ok(Err(source)) => Err(FetchFailure::Request(source)),
         Err(_) => Err(FetchFailure::TooSlow),
     };

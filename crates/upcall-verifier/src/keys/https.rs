@@ -14,6 +14,8 @@ use super::KeyFetcher;
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// How long one fetch may take in all; whoever asks may give up before.
 const TIME_MAX: Duration = Duration::from_secs(3);
+/// How the host says that there is no such key. OSS, which is behind it, tells strangers 403 or 404, as the bucket is set up.
+const NO_SUCH_KEY: [u16; 3] = [403, 404, 410];
 
 /// Fetches keys over https: no redirects, no proxy, no other scheme, bounded in time and size.
 #[derive(Debug, Clone)]
@@ -77,10 +79,12 @@ impl HttpsFetcher {
 
 #[async_trait]
 impl KeyFetcher for HttpsFetcher {
-    async fn fetch(&self, url: &str) -> Result<String, Source> {
+    async fn fetch(&self, url: &str) -> Result<Option<String>, Source> {
         let mut answer = self.client.get(url).send().await?;
-        if answer.status() != 200 {
-            return Err(BadAnswer::Status(answer.status().as_u16()).into());
+        match answer.status().as_u16() {
+            200 => {}
+            status if NO_SUCH_KEY.contains(&status) => return Ok(None),
+            status => return Err(BadAnswer::Status(status).into()),
         }
         let mut text = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
@@ -89,7 +93,7 @@ impl KeyFetcher for HttpsFetcher {
             }
             text.extend_from_slice(&chunk);
         }
-        String::from_utf8(text).map_err(|_| BadAnswer::NotText.into())
+        String::from_utf8(text).map(Some).map_err(|_| BadAnswer::NotText.into())
     }
 }
 

@@ -12,25 +12,25 @@ use super::*;
 struct Fetcher {
     fetches: AtomicUsize,
     allowed: Semaphore,
-    answer: fn() -> Result<String, Source>,
+    answer: fn() -> Result<Option<String>, Source>,
 }
 
-fn cache(allowed: usize, answer: fn() -> Result<String, Source>) -> (Cache, Arc<Fetcher>) {
+fn cache(allowed: usize, answer: fn() -> Result<Option<String>, Source>) -> (Cache, Arc<Fetcher>) {
     let fetcher = Arc::new(Fetcher { fetches: AtomicUsize::new(0), allowed: Semaphore::new(allowed), answer });
     (Cache::new(Arc::clone(&fetcher) as Arc<dyn KeyFetcher>, Metrics::new()), fetcher)
 }
 
 #[async_trait]
 impl KeyFetcher for Fetcher {
-    async fn fetch(&self, _url: &str) -> Result<String, Source> {
+    async fn fetch(&self, _url: &str) -> Result<Option<String>, Source> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         self.allowed.acquire().await?.forget();
         (self.answer)()
     }
 }
 
-fn key() -> Result<String, Source> {
-    Ok(V1_PEM.to_owned())
+fn key() -> Result<Option<String>, Source> {
+    Ok(Some(V1_PEM.to_owned()))
 }
 
 fn url(number: usize) -> String {
@@ -74,9 +74,21 @@ async fn a_failed_fetch_is_not_tried_again_for_a_while() {
     assert_eq!(fetcher.fetches.load(Ordering::SeqCst), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_host_does_not_have_is_unknown_and_not_asked_for_again_for_a_while() {
+    let (cache, fetcher) = cache(10, || Ok(None));
+    for _ in 0..20 {
+        assert!(matches!(cache.key(url(1), in_time()).await, Err(KeyUnavailable::Unknown { .. })));
+    }
+    assert_eq!(fetcher.fetches.load(Ordering::SeqCst), 1);
+    advance(FAILURE_KEPT).await;
+    assert!(matches!(cache.key(url(1), in_time()).await, Err(KeyUnavailable::Unknown { .. })));
+    assert_eq!(fetcher.fetches.load(Ordering::SeqCst), 2);
+}
+
 #[tokio::test]
 async fn what_is_no_key_is_a_failure() {
-    let (cache, _) = cache(1, || Ok("<html>".to_owned()));
+    let (cache, _) = cache(1, || Ok(Some("<html>".to_owned())));
     let Err(KeyUnavailable::Failed { source, .. }) = cache.key(url(1), in_time()).await else { panic!("it is no key") };
     assert!(matches!(*source, FetchFailure::Key(_)));
 }

@@ -56,7 +56,7 @@ impl Server {
         Self { address, requests, roots }
     }
 
-    async fn fetch(&self, url: &str) -> Result<String, Source> {
+    async fn fetch(&self, url: &str) -> Result<Option<String>, Source> {
         let (address, roots) = (self.address, self.roots.clone());
         let fetcher = HttpsFetcher::trusting(roots, |client| client.resolve(HOST, address)).unwrap();
         fetcher.fetch(url).await
@@ -71,7 +71,7 @@ fn answer(status: &str, headers: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {status}\r\n{headers}connection: close\r\n\r\n{body}").into_bytes()
 }
 
-async fn fetch(name: &str, answer: Vec<u8>) -> (Result<String, Source>, usize) {
+async fn fetch(name: &str, answer: Vec<u8>) -> (Result<Option<String>, Source>, usize) {
     let server = Server::start(name, answer).await;
     let result = server.fetch(&url(server.address.port())).await;
     (result, server.requests.load(Ordering::SeqCst))
@@ -80,7 +80,19 @@ async fn fetch(name: &str, answer: Vec<u8>) -> (Result<String, Source>, usize) {
 #[tokio::test]
 async fn a_key_is_fetched_over_https() {
     let (result, _) = fetch(HOST, answer("200 OK", "", V1_PEM)).await;
-    assert_eq!(result.unwrap(), V1_PEM);
+    assert_eq!(result.unwrap().as_deref(), Some(V1_PEM));
+}
+
+#[tokio::test]
+async fn a_host_that_has_no_such_key_says_so_and_one_that_is_out_of_order_does_not() {
+    for status in ["404 Not Found", "403 Forbidden", "410 Gone"] {
+        let (result, _) = fetch(HOST, answer(status, "", "<Error/>")).await;
+        assert_eq!(result.unwrap(), None, "{status}");
+    }
+    for status in ["500 Internal Server Error", "503 Service Unavailable", "429 Too Many Requests"] {
+        let (result, _) = fetch(HOST, answer(status, "", V1_PEM)).await;
+        assert!(result.is_err(), "{status}");
+    }
 }
 
 #[tokio::test]
