@@ -202,6 +202,30 @@ fn a_backup_goes_through_a_pipe_and_back() {
 }
 
 #[test]
+fn a_journal_that_was_copied_is_not_restored_without_its_log() {
+    let site = Site::new();
+    let mut served = Served::start(&site.file);
+    site.under_load(&served, || {});
+    let answered = site.answered().len();
+    served.kill();
+    assert!(std::fs::metadata(site.path("journal/journal.db-wal")).unwrap().len() > 0);
+    let refused = site.upcall(&["journal", "restore", "journal/journal.db", "back"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("name their folder, journal,"), "{said}");
+    assert!(!site.path("back").exists());
+    // What comes through a pipe has no folder.
+    let piped = site.shell("upcall journal restore - ./piped <journal/journal.db");
+    let said = String::from_utf8_lossy(&piped.stderr).into_owned();
+    assert!(said.contains("its newest events are missing here") || !piped.status.success(), "{said}");
+
+    let restored = site.upcall(&["journal", "restore", "journal", "back"]);
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    assert_eq!(stored(&site.path("back")).len(), answered);
+    let again = site.shell("upcall journal restore - ./again <back/journal.db");
+    assert!(again.status.success() && again.stderr.is_empty(), "{}", String::from_utf8_lossy(&again.stderr));
+}
+
+#[test]
 fn what_keeps_a_backup_from_being_made_is_said_and_nothing_is_left_of_it() {
     let site = Site::new();
     let mut served = Served::start(&site.file);

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use upcall_event::Event;
 
 use crate::reader::Reader;
 use crate::schema::{self, DATABASE};
@@ -13,7 +14,7 @@ use crate::{OpenError, ReadError, lock};
 
 /// What a copy is called until it is whole, so that nobody takes it for a journal.
 pub(crate) const PART: &str = "journal.db.part";
-/// How many of the database's faults are told.
+/// How many of the database's faults are told, and of the events that are none.
 const FAULTS_MAX: usize = 20;
 
 /// What a journal holds, and what SQLite finds wrong with its file.
@@ -31,6 +32,10 @@ pub struct Contents {
     pub size_bytes: u64,
     /// What is wrong with the file; empty where nothing is.
     pub faults: Vec<String>,
+    /// How many of the events are none, or not the ones that they are filed as: no consumer gets them.
+    pub unreadable: u64,
+    /// The sequences of the first of those.
+    pub first_unreadable: Vec<u64>,
 }
 
 /// Why a copy was not made. Nothing is left of it.
@@ -164,7 +169,7 @@ impl Draft {
 
     /// Removes what there is of it, with what SQLite has put beside it.
     fn clear(&self) -> io::Result<()> {
-        for ending in ["", "-wal", "-shm"] {
+        for ending in ["", "-wal", "-shm", "-journal"] {
             match fs::remove_file(self.folder.join(format!("{PART}{ending}"))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -218,6 +223,7 @@ fn examine(db: &Connection, size_bytes: u64) -> rusqlite::Result<Contents> {
         db.query_row("SELECT count(*), min(sequence), max(sequence) FROM event", (), |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
         })?;
+    let (unreadable, first_unreadable) = unreadable(db)?;
     let newest = |last| db.query_row("SELECT stored_at FROM event WHERE sequence = ?1", [last], |row| row.get(0));
     Ok(Contents {
         events,
@@ -226,5 +232,27 @@ fn examine(db: &Connection, size_bytes: u64) -> rusqlite::Result<Contents> {
         dead_letters: db.query_row("SELECT count(*) FROM dead_letter", (), |row| row.get(0))?,
         size_bytes,
         faults: if faults == ["ok"] { Vec::new() } else { faults },
+        unreadable,
+        first_unreadable,
     })
+}
+
+/// Reads every event. SQLite knows what a page is, and not what an event is: bytes that were overwritten within one are
+/// sound to it.
+fn unreadable(db: &Connection) -> rusqlite::Result<(u64, Vec<u64>)> {
+    let mut events = db.prepare("SELECT sequence, id, payload FROM event ORDER BY sequence")?;
+    let mut rows = events.query(())?;
+    let (mut unreadable, mut first) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        let id = row.get_ref(1)?.as_bytes().unwrap_or_default();
+        let event = Event::from_structured(row.get_ref(2)?.as_bytes().unwrap_or_default());
+        if event.is_ok_and(|event| event.id.as_bytes() == id) {
+            continue;
+        }
+        unreadable += 1;
+        if first.len() < FAULTS_MAX {
+            first.push(row.get(0)?);
+        }
+    }
+    Ok((unreadable, first))
 }

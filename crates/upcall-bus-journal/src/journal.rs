@@ -26,7 +26,7 @@ use crate::session::Lease;
 use crate::shared::Shared;
 use crate::subscription::JournalSubscription;
 use crate::writer::Writer;
-use crate::{JournalArchive, OpenError, Options, Overdue, ReadError, Status, database, lock};
+use crate::{JournalArchive, OpenError, Options, Overdue, ReadError, Status, database, lock, staged};
 
 /// What an event may take as JSON: far more than any callback, which the gateway limits, far less than the memory.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
@@ -56,6 +56,7 @@ impl Journal {
     /// If another process has it open, or its files are foreign, newer or damaged.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         let lock = lock::lock(&options.folder)?;
+        staged::remove_stale(&options.folder);
         let db = database::open(&options.folder)?;
         let failed = |source| OpenError::database(options.folder.join(DATABASE), source);
         let last = last_sequence(&db).map_err(failed)?;

@@ -68,6 +68,7 @@ mod retention;
 mod schema;
 mod session;
 mod shared;
+mod staged;
 mod statements;
 mod status;
 mod subscription;

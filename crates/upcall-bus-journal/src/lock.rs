@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use tracing::warn;
@@ -22,8 +22,16 @@ pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
     let error = |path: &Path, source| OpenError::Io { path: path.to_owned(), source };
     make(folder).map_err(|source| error(folder, source))?;
     let path = folder.join(LOCK);
-    let create = || File::options().create(true).truncate(false).write(true).mode(MODE).open(&path);
-    let file = create().map_err(|source| error(&path, source))?;
+    let create = || File::options().create_new(true).write(true).mode(MODE).open(&path);
+    let file = match create() {
+        Ok(file) => {
+            give_to_owner(&file, folder);
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::options().write(true).open(&path),
+        Err(error) => Err(error),
+    };
+    let file = file.map_err(|source| error(&path, source))?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { folder: folder.to_owned() }),
@@ -33,8 +41,9 @@ pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
     // SQLite would let everybody read it; its other files get the permissions of this one. One that is there is not
     // opened here: closing it would drop the locks that SQLite holds on it for the whole process.
     match File::options().create_new(true).write(true).mode(MODE).open(&database) {
+        Ok(created) => give_to_owner(&created, folder),
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(error(&database, source)),
-        _ => {}
+        Err(_) => {}
     }
     for path in FILES.map(|name| folder.join(name)) {
         match close_to_others(&path) {
@@ -45,6 +54,18 @@ pub(crate) fn lock(folder: &Path) -> Result<File, OpenError> {
         }
     }
     Ok(file)
+}
+
+/// Gives a new file to whom the journal belongs: an operator who is root must not leave one that the service can't open.
+/// SQLite does so with its own.
+pub(crate) fn give_to_owner(file: &File, folder: &Path) {
+    let owner = fs::metadata(folder.join(DATABASE)).or_else(|_| fs::metadata(folder));
+    let (Ok(owner), Ok(own)) = (owner, file.metadata()) else { return };
+    if (owner.uid(), owner.gid()) == (own.uid(), own.gid()) {
+        return;
+    }
+    // Only root may. A service of another user than the folder's goes on with files of its own.
+    let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
 }
 
 /// Takes strangers' permissions from a file of an earlier version. The group's stay: somebody may have given them.

@@ -229,6 +229,10 @@ impl Reader {
             .sum()
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.db
     }

@@ -104,8 +104,53 @@ async fn a_copy_overwrites_nothing() {
     let killed = backups.path().join("killed");
     std::fs::create_dir(&killed).unwrap();
     std::fs::write(killed.join("journal.db.part"), "half").unwrap();
+    // SQLite would take it for what the next one lacks.
+    std::fs::write(killed.join("journal.db.part-journal"), [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]).unwrap();
     assert_eq!(reader.back_up(&killed).unwrap().events, 3);
+    assert_eq!(std::fs::read_dir(&killed).unwrap().count(), 1);
     assert!(matches!(Reader::open(&backups.path().join("none")), Err(OpenError::Missing { .. })));
+}
+
+#[tokio::test]
+async fn nothing_stays_of_copies_without_a_name_but_of_one_that_is_being_made() {
+    let folder = folder();
+    let journal = open(folder.path());
+    publish_all(&journal, 0..3).await;
+    let killed = folder.path().join("backup-4711.tmp");
+    let leave = || {
+        std::fs::create_dir(&killed).unwrap();
+        std::fs::write(killed.join("journal.db.part"), "half").unwrap();
+    };
+    leave();
+    let (contents, mut copy) = Reader::open(folder.path()).unwrap().back_up_unnamed().unwrap();
+    assert!(contents.events == 3 && !killed.exists());
+    let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().contains("backup")).count(), 0);
+    let back = super::folder();
+    assert_eq!(restore(&mut copy, &back.path().join("back")).unwrap().events, 3);
+
+    journal.close().await;
+    leave();
+    let making = folder.path().join("backup-4712.tmp");
+    std::fs::create_dir(&making).unwrap();
+    let held = std::fs::File::open(&making).unwrap();
+    held.lock().unwrap();
+    let journal = open(folder.path());
+    assert!(!killed.exists() && making.exists());
+    journal.close().await;
+}
+
+#[tokio::test]
+async fn an_event_that_was_overwritten_is_told_and_copied_as_it_is() {
+    let (folder, backups) = (folder(), folder());
+    let journal = open(folder.path());
+    publish_all(&journal, 0..100).await;
+    journal.execute("UPDATE event SET payload = substr(payload, 1, 20) || 'x' || substr(payload, 22) WHERE sequence = 7; UPDATE event SET payload = (SELECT payload FROM event WHERE sequence = 9) WHERE sequence = 8").await;
+    let reader = Reader::open(folder.path()).unwrap();
+    for contents in [reader.examine().unwrap(), reader.back_up(&backups.path().join("one")).unwrap()] {
+        assert_eq!((contents.events, contents.faults.is_empty()), (100, true));
+        assert_eq!((contents.unreadable, &contents.first_unreadable[..]), (2, &[7, 8][..]));
+    }
 }
 
 #[tokio::test]

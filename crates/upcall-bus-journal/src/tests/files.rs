@@ -2,14 +2,14 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::{eventually, folder, message, open, publish, publish_all, subscribe, take};
-use crate::{Journal, OpenError, Options, Reader, Tail};
+use crate::{Journal, OpenError, Options, Reader, Tail, forget};
 
 #[tokio::test]
 async fn one_process_writes_a_journal_at_a_time() {
@@ -80,6 +80,24 @@ async fn strangers_cannot_read_what_is_in_the_folder() {
     publish_all(&journal, 3..6).await;
     let modes = modes();
     assert_eq!((modes["journal.db"], modes["journal.db-wal"], modes["journal.lock"]), (0o640, 0o640, 0o660));
+}
+
+/// As when root runs `upcall journal forget` for a service of another user.
+#[tokio::test]
+async fn what_root_makes_in_a_journal_belongs_to_whom_the_journal_belongs() {
+    const OWNER: u32 = 64_321;
+    let folder = folder();
+    open(folder.path()).close().await;
+    let all = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    std::fs::remove_file(folder.path().join("journal.lock")).unwrap();
+    if all().any(|path| chown(path, Some(OWNER), Some(OWNER)).is_err()) {
+        // Only root may.
+        return;
+    }
+    forget(folder.path(), &"c".parse().unwrap()).unwrap();
+    let owner = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().uid();
+    assert_eq!(owner(folder.path().join("journal.lock")), OWNER);
+    assert!(all().all(|path| owner(path) == OWNER));
 }
 
 #[test]

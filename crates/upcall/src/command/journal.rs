@@ -30,7 +30,7 @@ use crate::words::plural;
 ///   upcall journal check -c upcall.toml                            # what is in it, and whether its file is sound
 ///   upcall journal forget -c upcall.toml old-catalog               # keep nothing for a consumer that is no more
 ///
-/// Exit status: 0 if it was done, and with `check` if the file is sound; 1 if not. Nothing is left of a copy that failed.
+/// Exit status: 0 if it was done, and with `check` if the file and every event are sound; 1 if not. Nothing is left of a copy that failed.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -51,11 +51,13 @@ enum Action {
     ///
     /// Its consumers go on where they were when the backup was made: what they have had since comes once more, and a sink
     /// that goes by the event's id applies it once. Events that came after the backup are not in it.
+    ///
+    /// Of a folder that was copied name the folder: its `journal.db` alone lacks what its `journal.db-wal` has.
     #[command(verbatim_doc_comment)]
     Restore(restore::Arguments),
     /// Tell what the journal holds, and whether its file is sound
     ///
-    /// Reads all of it. Until that is done the write-ahead log of a journal that is written grows.
+    /// Reads all of it, every event. Until that is done the write-ahead log of a journal that is written grows.
     #[command(verbatim_doc_comment)]
     Check(check::Arguments),
     /// Keep nothing any more for a consumer that is not configured
@@ -97,6 +99,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 fn open(folder: &Path) -> anyhow::Result<Reader> {
     Reader::open(folder).context(NO_JOURNAL)
+}
+
+/// Says which events are none any more. They are copied as they are: whoever mends them needs them.
+fn warn_of_unreadable(contents: &Contents) {
+    if contents.unreadable == 0 {
+        return;
+    }
+    let numbers: Vec<_> = contents.first_unreadable.iter().map(u64::to_string).collect();
+    let more = if contents.unreadable > numbers.len() as u64 { ", …" } else { "" };
+    eprintln!(
+        "upcall: {} can't be read any more, number {}{more}: no consumer gets what somebody or a disk has overwritten",
+        plural(contents.unreadable, "event"),
+        numbers.join(", ")
+    );
 }
 
 /// What a journal holds, in words.

@@ -1,6 +1,6 @@
 //! Copying a journal while it is written.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::Args;
 use upcall_bus_journal::Contents;
 
-use super::{JournalArguments, open, summary};
+use super::{JournalArguments, open, summary, warn_of_unreadable};
 use crate::words::plural;
 
 #[derive(Args)]
@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             "{}.",
             if set_aside > 0 { format!(", {} set aside", plural(set_aside, "event")) } else { String::new() }
         );
+        warn_of_unreadable(&contents);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -45,17 +46,10 @@ pub(super) fn into_folder(from: &Path, into: &Path) -> anyhow::Result<(Contents,
 }
 
 fn to_standard_output(from: &Path) -> anyhow::Result<()> {
-    let staged = from.join(format!("backup-{}.tmp", std::process::id()));
-    let copied = open(from)?.back_up(&staged).map_err(anyhow::Error::from).and_then(|contents| {
-        let file = File::open(staged.join("journal.db"))?;
-        Ok((contents, file))
-    });
-    // Open, it stays until it was read, whatever becomes of this process.
-    let removed = fs::remove_dir_all(&staged);
-    let (contents, mut file) = copied?;
-    removed.with_context(|| format!("{} can't be removed", staged.display()))?;
+    let (contents, mut file) = open(from)?.back_up_unnamed()?;
     io::copy(&mut file, &mut io::stdout().lock()).context("the copy can't be written to standard output")?;
     eprintln!("It has {}.", summary(&contents));
+    warn_of_unreadable(&contents);
     let set_aside = fs::read_dir(from.join("set-aside")).map_or(0, Iterator::count);
     if set_aside > 0 {
         eprintln!("What the relay has set aside is not in it: copy {}, too.", from.join("set-aside").display());

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use upcall_bus_journal::ConsumerState;
 
-use super::{JournalArguments, open, summary};
+use super::{JournalArguments, open, summary, warn_of_unreadable};
 use crate::terminal::printable;
 use crate::words::plural;
 
@@ -20,6 +20,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let reader = open(&folder)?;
     let contents = reader.examine()?;
     println!("{} has {}.", folder.display(), summary(&contents));
+    warn_of_unreadable(&contents);
+    if contents.faults.is_empty() && contents.unreadable > 0 {
+        eprintln!("upcall: its file is sound otherwise; a backup from before may have them");
+        return Ok(ExitCode::FAILURE);
+    }
     if contents.faults.is_empty() {
         reader.consumers()?.iter().for_each(|consumer| println!("{}", describe(consumer)));
         println!("Its file is sound.");
