@@ -16,11 +16,24 @@ fn a_rolling_restart_behind_nginx_fails_no_callback() {
     if is_missing("a rolling restart behind nginx") {
         return;
     }
-    let found = run(Plan { per_second: 200, duration: Duration::from_secs(15), restarts: 2 });
+    let found = run(Plan { per_second: 200, duration: Duration::from_secs(15), restarts: 2, hangs: false });
     assert_eq!((found.sent, found.restarts), (3000, 2));
     let failed = &found.failed;
     assert!(failed.is_empty(), "{} failed: {:#?}", failed.len(), &failed[..failed.len().min(10)]);
     assert_eq!((found.lost, found.doubled), (0, 0));
+}
+
+#[test]
+fn a_gateway_that_hangs_behind_nginx_fails_no_callback_and_is_left_alone() {
+    if is_missing("a gateway that hangs behind nginx") {
+        return;
+    }
+    let found = run(Plan { per_second: 50, duration: Duration::from_secs(30), restarts: 0, hangs: true });
+    let failed = &found.failed;
+    assert!(failed.is_empty(), "{} failed: {:#?}", failed.len(), &failed[..failed.len().min(10)]);
+    assert_eq!((found.sent, found.lost, found.doubled), (1500, 0, 0));
+    // Those of the first two seconds waited for it, of ten.
+    assert!(found.slow < 150, "{} waited for a second or longer", found.slow);
 }
 
 #[test]

@@ -19,11 +19,12 @@ fn main() -> anyhow::Result<ExitCode> {
         per_second: number(0, 1000),
         duration: Duration::from_secs(number(1, 120).into()),
         restarts: number(2, 4),
+        hangs: false,
     };
     if is_missing("a rolling restart") {
         return Ok(ExitCode::FAILURE);
     }
-    let Findings { sent, failed, restarts, lost, doubled, median, p99, longest } = run(plan);
+    let Findings { sent, failed, restarts, lost, doubled, median, p99, longest, .. } = run(plan);
     for failure in failed.iter().take(20) {
         println!("{failure}");
     }

@@ -74,6 +74,22 @@ impl Fleet {
         self.start_gateway(place);
     }
 
+    /// Has a gateway take no step any more: it hangs, with its connections open.
+    pub(super) fn hang(&self, number: usize) {
+        self.signal("-STOP", number);
+    }
+
+    /// Has it go on.
+    pub(super) fn go_on(&self, number: usize) {
+        self.signal("-CONT", number);
+    }
+
+    fn signal(&self, signal: &str, number: usize) {
+        let gateway = self.gateways[number % self.gateways.len()].as_ref().expect("it runs");
+        let status = Command::new("kill").args([signal, &gateway.id().to_string()]).status();
+        assert!(status.expect("kill is there").success());
+    }
+
     pub(super) fn configuration(&self, place: usize) -> PathBuf {
         self.folder.path().join(format!("gateway-{place}.toml"))
     }
@@ -101,9 +117,10 @@ impl Drop for Fleet {
 fn start_nginx(folder: &TempDir, address: SocketAddr, gateways: [SocketAddr; 2]) -> Child {
     let mut site =
         std::fs::read_to_string(workspace().join("deploy/nginx/upcall.conf")).expect("it is in the checkout");
-    let theirs = ["127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082"];
-    for (their, own) in theirs.into_iter().zip([address, gateways[0], gateways[1]]) {
-        assert_eq!(site.matches(their).count(), 1, "{their} is there once");
+    // The gateways are in two upstreams.
+    let theirs = [("127.0.0.1:8080", 1), ("127.0.0.1:8081", 2), ("127.0.0.1:8082", 2)];
+    for ((their, times), own) in theirs.into_iter().zip([address, gateways[0], gateways[1]]) {
+        assert_eq!(site.matches(their).count(), times, "{their}");
         site = site.replace(their, &own.to_string());
     }
     let path = folder.path().display();

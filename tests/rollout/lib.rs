@@ -21,6 +21,8 @@ pub struct Plan {
     pub duration: Duration,
     /// How many restarts, evenly spread.
     pub restarts: u32,
+    /// Whether one of the gateways hangs for the second third of the time.
+    pub hangs: bool,
 }
 
 /// What came of it.
@@ -36,6 +38,8 @@ pub struct Findings {
     pub lost: usize,
     /// Events of an upload that has one already.
     pub doubled: usize,
+    /// How many were answered after a second only, or not at all.
+    pub slow: usize,
     /// The latency that this share of the answers stayed within.
     pub median: Duration,
     /// As well.
@@ -53,6 +57,12 @@ pub fn run(plan: Plan) -> Findings {
     let load = load::Load::start(&fleet, plan);
     let (begin, pause) = (Instant::now(), plan.duration / (plan.restarts + 1));
     let mut restarts = 0;
+    if plan.hangs {
+        std::thread::sleep(plan.duration / 3);
+        fleet.hang(0);
+        std::thread::sleep(plan.duration / 3);
+        fleet.go_on(0);
+    }
     for restart in 1..=plan.restarts {
         std::thread::sleep((pause * restart).saturating_sub(begin.elapsed()));
         fleet.restart(restart as usize);
@@ -70,6 +80,7 @@ pub fn run(plan: Plan) -> Findings {
         sent: answers.len(),
         restarts,
         lost,
+        slow: times.iter().filter(|time| **time >= Duration::from_secs(1)).count(),
         doubled: events.len() - distinct.len(),
         median: within(50),
         p99: within(99),
