@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use upcall_tests::executable::workspace;
 
-use crate::rendered::{helm, renderer};
+use crate::rendered::{everything, helm, renderer, valid};
 
 /// Renders with these values; the standard output, or the complaint.
 fn render(values: &Value) -> Option<Result<String, String>> {
@@ -34,6 +34,26 @@ fn a_mistake_is_refused_before_anything_is_rendered() {
         (config(&json!({ "consumer": [{ "name": "c", "sql": { "url": { "fil": "x" } } }] })), "'fil'"),
         (config(&json!({ "bus": { "journal": "/elsewhere" } })), "gateway.config.bus.journal is a table here"),
         (config(&json!({ "route": [{ "name": "a", "path": "/a", "response": { "x": null } }] })), "no null"),
+        (
+            config(&json!({ "bus": { "nats": { "url": "nats://a", "password": "hunter2" } } })),
+            "gateway.config.bus.nats.password: a secret in the values would be in a ConfigMap",
+        ),
+        (
+            config(&json!({ "consumer": [{ "name": "c", "sql": { "url": "postgres://me:hunter2@db/uploads" } }] })),
+            "name that in gateway.secrets",
+        ),
+        (
+            config(
+                &json!({ "route": [{ "name": "a", "path": "/a", "response": { "http": { "url": "http://a", "authorization": "Bearer x" } } }] }),
+            ),
+            "gateway.config.route.response.http.authorization",
+        ),
+        (
+            config(
+                &json!({ "consumer": [{ "name": "c", "webhook": { "url": "https://a", "secrets": ["whsec_x"] } }] }),
+            ),
+            "gateway.config.consumer.webhook.secrets",
+        ),
         (
             json!({ "ingress": { "enabled": true, "annotations": { "nginx.ingress.kubernetes.io/rewrite-target": "/" } } }),
             "can change the path that OSS signed",
@@ -75,6 +95,52 @@ fn a_configuration_arrives_as_it_was_given() {
     expected["log"] = json!({ "format": "json" });
     expected["bus"]["journal"]["folder"] = "/var/lib/upcall/journal".into();
     assert_eq!(serde_json::to_value(table).unwrap(), expected, "{text}");
+}
+
+/// YAML takes words for numbers, truths and aliases where nobody says that they are text.
+#[test]
+fn a_name_that_looks_like_something_else_stays_a_name() {
+    let values = json!({
+        "image": { "repository": "registry.example.com/upcall", "tag": "1e3" },
+        "gateway": {
+            "journal": { "enabled": false },
+            "secrets": [{ "secret": "123", "key": "456", "path": "nats.password" }],
+            "config": {
+                "bus": { "nats": { "url": "nats://nats:4222", "password": { "file": "secrets/nats.password" } } },
+                "route": [{ "name": "a", "path": "/a", "response": { "token": "${object}" } }],
+                "telemetry": { "otlp": { "endpoint": "http://collector:4317" } },
+            },
+        },
+        "consumers": {
+            "enabled": true,
+            "config": { "bus": { "nats": { "url": "nats://nats:4222" } }, "consumer": [
+                { "name": "2024", "sql": { "url": "sqlite:///tmp/a.db" } },
+                { "name": "on", "sql": { "url": "sqlite:///tmp/b.db" } },
+                { "name": "1e3", "sql": { "url": "sqlite:///tmp/c.db" } },
+            ] },
+        },
+        "nats": { "enabled": true, "account": "42", "authSecret": "789", "storageClass": "0x10" },
+        "ingress": { "enabled": true, "host": "*.example.com", "tlsSecret": "1", "className": "true", "namespace": "42" },
+        "networkPolicy": {
+            "monitoringNamespace": "1", "kedaNamespace": "2",
+            "egress": [{ "to": [{ "ipBlock": { "cidr": "10.1.2.3/32" } }], "ports": [{ "port": 9000 }] }],
+        },
+        "monitoring": { "enabled": true },
+        "rrsa": { "role": "7" },
+    });
+    if everything().is_none() {
+        return;
+    }
+    let Some(rendered) = render(&values) else { return };
+    let resources = valid("names", &rendered.unwrap());
+    let one = |kind: &str| resources.iter().find(|resource| resource["kind"] == kind).unwrap();
+    let ingress = &one("Ingress")["spec"];
+    assert_eq!((&ingress["rules"][0]["host"], &ingress["ingressClassName"]), (&"*.example.com".into(), &"true".into()));
+    let triggers = one("ScaledObject")["spec"]["triggers"].as_array().unwrap();
+    let names: Vec<_> = triggers.iter().map(|trigger| trigger["metadata"]["consumer"].clone()).collect();
+    assert_eq!(names, ["2024", "on", "1e3"]);
+    let all = resources.iter().map(Value::to_string).collect::<String>();
+    assert!(all.contains(r#""cidr":"10.1.2.3/32""#) && all.contains(r#""port":4317"#), "{all}");
 }
 
 #[test]

@@ -57,6 +57,29 @@ fn probes_ask_where_the_configuration_says() {
     }
 }
 
+/// A policy shows as a timeout, at night.
+#[test]
+fn a_pod_may_connect_to_what_its_configuration_names() {
+    let Some(everything) = everything() else { return };
+    for rendered in everything {
+        for (place, template, volume) in upcalls(rendered) {
+            let labels = template["metadata"]["labels"].as_object().unwrap();
+            let selects = |policy: &&Value| {
+                let wanted = policy["spec"]["podSelector"]["matchLabels"].as_object().unwrap();
+                wanted.iter().all(|(name, value)| labels.get(name) == Some(value))
+            };
+            let policy = rendered.all("NetworkPolicy").find(selects).unwrap();
+            let ports = list(&policy["spec"]["egress"]).iter().flat_map(|rule| list(&rule["ports"]));
+            let open: Vec<_> = ports.filter_map(|port| port["port"].as_u64()).collect();
+            let text = std::fs::read_to_string(volume.path().join("upcall.toml")).unwrap();
+            let of_nats = text.split("://").skip(1).filter_map(|rest| rest.split(['"', '/']).next()?.split_once(':'));
+            let named: Vec<u64> = of_nats.map(|(_, port)| port.parse().unwrap()).collect();
+            assert!(named.iter().all(|port| open.contains(port)), "{place}: of {named:?} only {open:?} are open");
+            assert!(open.contains(&443), "{place}: {open:?}");
+        }
+    }
+}
+
 /// Killed before its shutdown has ended, a process loses nothing, but what it had not handed back waits for `ack_wait`.
 #[test]
 fn a_pod_has_the_time_that_its_shutdown_takes() {

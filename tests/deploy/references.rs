@@ -34,9 +34,14 @@ fn everything_that_is_named_is_there() {
                 }
                 "ServiceMonitor" => {
                     let wanted = spec["selector"]["matchLabels"].as_object().unwrap();
+                    let port = &spec["endpoints"][0]["port"];
+                    let has_port = |it: &&Value| list(&it["spec"]["ports"]).iter().any(|one| one["name"] == *port);
                     let services = rendered.all("Service").filter(|it| has_all(&it["metadata"]["labels"], wanted));
-                    let ports = services.flat_map(|service| list(&service["spec"]["ports"]));
-                    assert!(ports.into_iter().any(|port| port["name"] == spec["endpoints"][0]["port"]), "{place}");
+                    let scraped: Vec<_> = services.filter(has_port).collect();
+                    // The alerts go by the job's name.
+                    let label = spec["jobLabel"].as_str().unwrap_or_else(|| panic!("{place} has no jobLabel"));
+                    let job = |service: &&Value| service["metadata"]["labels"][label].clone();
+                    assert!(!scraped.is_empty() && scraped.iter().all(|service| job(service) == "upcall"), "{place}");
                 }
                 _ => {}
             }

@@ -25,10 +25,7 @@ pub(crate) struct Rendered {
 impl Rendered {
     fn new(name: String, output: &Output) -> Self {
         let text = succeeded(&name, output);
-        let mut validate = Command::new(python());
-        validate.arg(folder().join("validate.py")).args(VERSIONS);
-        let validated = run_with(&mut validate, &text);
-        let resources = serde_json::from_str(&succeeded(&name, &validated)).unwrap();
+        let resources = valid(&name, &text);
         Self { name, text, resources }
     }
 
@@ -90,6 +87,13 @@ pub(crate) fn helm(renderer: &Path, values: &Path) -> Output {
     let version = format!("v{}.0", VERSIONS[1]);
     let mut command = Command::new(renderer);
     command.arg("helm").arg(chart).args(["upcall", "upcall", &version]).arg(values).output().unwrap()
+}
+
+/// The resources of a text, each valid for Kubernetes.
+pub(crate) fn valid(name: &str, text: &str) -> Vec<Value> {
+    let mut validate = Command::new(python());
+    validate.arg(folder().join("validate.py")).args(VERSIONS);
+    serde_json::from_str(&succeeded(name, &run_with(&mut validate, text))).unwrap()
 }
 
 fn succeeded(name: &str, output: &Output) -> String {

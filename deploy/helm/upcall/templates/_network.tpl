@@ -15,6 +15,7 @@
 {{- define "upcall.networkPolicy" -}}
 {{- $values := .root.Values -}}
 {{- $journal := and (eq .component "gateway") $values.gateway.journal.enabled -}}
+{{- $config := include "upcall.config" . | fromYaml -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
@@ -29,7 +30,7 @@ spec:
     - from:
         - namespaceSelector:
             matchLabels:
-              kubernetes.io/metadata.name: {{ $values.networkPolicy.monitoringNamespace }}
+              kubernetes.io/metadata.name: {{ $values.networkPolicy.monitoringNamespace | quote }}
       ports:
         - port: admin
     {{- if eq .component "gateway" }}
@@ -43,11 +44,11 @@ spec:
         {{- if eq $values.ingress.controller "nginx" }}
         - namespaceSelector:
             matchLabels:
-              kubernetes.io/metadata.name: {{ $values.ingress.namespace }}
+              kubernetes.io/metadata.name: {{ $values.ingress.namespace | quote }}
         {{- else }}
         {{- range $values.ingress.networks }}
         - ipBlock:
-            cidr: {{ . }}
+            cidr: {{ . | quote }}
         {{- end }}
         {{- end }}
       {{- end }}
@@ -55,24 +56,33 @@ spec:
   egress:
     {{- include "upcall.dns" . | nindent 4 }}
     {{- if $values.nats.enabled }}
+    # NATS, and its monitoring, which says whether servers sync before they acknowledge.
     - to:
         - podSelector:
             matchLabels:
               {{- include "upcall.labels" (dict "root" .root "component" "nats") | nindent 14 }}
       ports:
         - port: 4222
-    {{- else if not $journal }}
-    # NATS, wherever it is.
+        - port: 8222
+    {{- else if or (not $journal) (dig "bus" "nats" "" $config) }}
+    # NATS, wherever it is, and its monitoring, which says whether servers sync before they acknowledge.
     - ports:
         - port: 4222
+        - port: 8222
     {{- end }}
-    # A key of OSS's that it might introduce; and what sinks need.
+    # A key of OSS's that it might introduce, and services that are asked for answers; and what sinks need.
     - ports:
-        {{- if and (eq .component "gateway") (not $journal) }}
-        - port: 443
-        {{- else }}
-        {{- range $values.networkPolicy.ports }}
+        {{- range and (eq .component "gateway") (not $journal) | ternary $values.networkPolicy.gatewayPorts $values.networkPolicy.ports }}
         - port: {{ . }}
         {{- end }}
+    {{- if dig "telemetry" "otlp" "" $config }}
+    # A collector.
+    - ports:
+        {{- range $values.networkPolicy.telemetryPorts }}
+        - port: {{ . }}
         {{- end }}
+    {{- end }}
+    {{- with $values.networkPolicy.egress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}

@@ -1,12 +1,12 @@
 {{- define "upcall.labels" -}}
 app.kubernetes.io/name: upcall
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
 {{- define "upcall.metadata" -}}
 name: {{ .root.Release.Name }}-{{ .component }}
-namespace: {{ .root.Release.Namespace }}
+namespace: {{ .root.Release.Namespace | quote }}
 labels:
   {{- include "upcall.labels" . | nindent 2 }}
   app.kubernetes.io/managed-by: {{ .root.Release.Service }}
@@ -33,7 +33,33 @@ labels:
 {{- $_ := set $config "bus" (dict "journal" (dict "folder" "/var/lib/upcall/journal")) -}}
 {{- end -}}
 {{- end -}}
+{{- include "upcall.refuseSecrets" (dict "path" (printf "%s.config" .component) "table" $values.config) -}}
 {{ mustMergeOverwrite $config (deepCopy $values.config) | toYaml }}
+{{- end -}}
+
+{{- /* What is a secret by its name, or a URL with a password, is refused: it would be in the ConfigMap for everybody who may
+read those. Takes `path` and `table`. An answer for the uploader (`response`) has what keys it likes. */ -}}
+{{- define "upcall.refuseSecrets" -}}
+{{- range $key, $value := .table -}}
+{{- $path := printf "%s.%s" $.path $key -}}
+{{- if eq $key "response" -}}
+{{- if kindIs "map" $value -}}
+{{- include "upcall.refuseSecrets" (dict "path" $path "table" (pick $value "http")) -}}
+{{- end -}}
+{{- else if kindIs "map" $value -}}
+{{- include "upcall.refuseSecrets" (dict "path" $path "table" $value) -}}
+{{- else -}}
+{{- range kindIs "slice" $value | ternary $value (list $value) -}}
+{{- if kindIs "map" . -}}
+{{- include "upcall.refuseSecrets" (dict "path" $path "table" .) -}}
+{{- else if kindIs "string" . -}}
+{{- if or (has (lower $key) (list "password" "token" "nkey" "secret" "secrets" "authorization")) (regexMatch "://[^/?#@]*:[^/?#@]+@" .) -}}
+{{- fail (printf "%s: a secret in the values would be in a ConfigMap. Put it into a Secret, name that in %s.secrets, and write { file: secrets/PATH } here" $path (regexFind "^[a-z]+" $path)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "upcall.configMap" -}}
@@ -53,7 +79,7 @@ metadata:
   {{- include "upcall.metadata" . | nindent 2 }}
   {{- with .root.Values.rrsa.role }}
   annotations:
-    pod-identity.alibabacloud.com/role-name: {{ . }}
+    pod-identity.alibabacloud.com/role-name: {{ . | quote }}
   {{- end }}
 # Upcall never talks to Kubernetes.
 automountServiceAccountToken: false
@@ -112,7 +138,7 @@ spec:
   {{- end }}
   containers:
     - name: upcall
-      image: {{ .root.Values.image.repository }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+      image: {{ printf "%s:%s" .root.Values.image.repository (.root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       args: [serve, -c, /etc/upcall/upcall.toml]
       ports:
@@ -155,10 +181,10 @@ spec:
               name: {{ .root.Release.Name }}-{{ .component }}
           {{- range $values.secrets }}
           - secret:
-              name: {{ .secret }}
+              name: {{ .secret | quote }}
               items:
-                - key: {{ .key }}
-                  path: secrets/{{ .path }}
+                - key: {{ .key | quote }}
+                  path: {{ printf "secrets/%s" .path | quote }}
           {{- end }}
     - name: tmp
       emptyDir: { sizeLimit: 64Mi }
