@@ -8,6 +8,7 @@ mod telemetry;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use upcall_tests::executable::{self, Running};
@@ -15,6 +16,8 @@ use upcall_tests::http::{Answer, exchange};
 use upcall_tests::nats::{NatsOptions, NatsServer};
 use upcall_tests::signer::Signer;
 
+/// How long OSS waits.
+const PATIENCE_OF_OSS: Duration = Duration::from_secs(5);
 /// The id that the invocations of the tests have.
 const INVOCATION: &str = "1-64f6cd87-0123456789abcdef";
 /// What an instance is handed as its credentials.

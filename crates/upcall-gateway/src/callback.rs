@@ -28,7 +28,7 @@ use crate::answer;
 use crate::asking::Asked;
 use crate::body;
 use crate::clock::Clock;
-use crate::error::{Error, RequestErrorKind};
+use crate::error::{Error, ErrorKind, RequestErrorKind};
 use crate::measure::{Measures, Outcomes, Stopwatch};
 use crate::network::Network;
 use crate::options::{FunctionOptions, Limits, Observed, Observer};
@@ -74,7 +74,7 @@ pub(crate) struct Progress<'s> {
     /// Kept only for a quarantine.
     pub(crate) body: Option<quarantine::Body>,
     /// Kept only for an observer: the bus takes the event.
-    event: Option<(EventId, String, String)>,
+    pub(crate) event: Option<(EventId, String, String)>,
     /// Why a fallback is answered.
     pub(crate) fallback: Option<String>,
     pub(crate) trace: CallbackTrace,
@@ -85,7 +85,8 @@ pub(crate) struct Progress<'s> {
 /// A plain hyper service, without a router in front: boxing and moving every request cost a fifth of the gateway's time.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
-    let mut response = shared.answer(&parts, body, peer).await;
+    let deadline = Deadline::after(shared.limits.budget);
+    let mut response = shared.answer(&parts, body, peer, deadline).await;
     if shared.leaving.load(Ordering::Relaxed) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -99,9 +100,9 @@ impl Shared {
         parts: &Parts,
         body: impl Body<Data = Bytes> + Unpin,
         peer: SocketAddr,
+        deadline: Deadline,
     ) -> Response<Full<Bytes>> {
         let stopwatch = Stopwatch::start();
-        let deadline = Deadline::after(self.limits.budget);
         let _in_flight = self.measures.count_in_flight();
         // A reload meanwhile changes nothing for this one.
         let site = self.site.load_full();
@@ -235,20 +236,14 @@ impl Shared {
                 (outcomes.count_receipt(receipt), progress.fallback.clone(), answer::json(StatusCode::OK, json))
             }
             Err(error) => {
-                let (kind, reason) = (error.kind(), error.log_text());
-                outcomes.count_error(kind);
-                let invocation = self.function.as_ref().and_then(|_| text(headers, &INVOCATION)).map(printable);
-                let rejection = Rejection { invocation, ..rejection(kind.code(), &reason, route, headers, peer) };
+                let reason = error.log_text();
+                let Rejected { kind, request_id } = self.reject(&error, &reason, None, parts, peer, progress);
                 let mut response = match &error {
-                    Error::Vetoed { veto, shown: VetoAnswer::Relay } => answer::veto(veto, &rejection.request_id),
-                    _ => answer::error(kind, &error.message(), &rejection.request_id),
+                    Error::Vetoed { veto, shown: VetoAnswer::Relay } => answer::veto(veto, &request_id),
+                    _ => answer::error(kind, &error.message(), &request_id),
                 };
-                if let Some(quarantine) = &self.quarantine {
-                    quarantine.add(&rejection, parts, progress.body.as_ref());
+                if self.quarantine.is_some() {
                     response.extensions_mut().insert(Quarantined);
-                }
-                if !self.rejections.add(rejection) {
-                    self.measures.metrics.rejections_unlogged.get().inc();
                 }
                 (kind.code(), Some(reason), response)
             }
@@ -279,6 +274,40 @@ impl Shared {
         }
         response
     }
+
+    /// Counts a request that is not taken, or a part of it with a request id of its own; has it kept, and logged.
+    pub(crate) fn reject(
+        &self,
+        error: &Error,
+        reason: &str,
+        part: Option<&str>,
+        parts: &Parts,
+        peer: SocketAddr,
+        progress: &Progress<'_>,
+    ) -> Rejected {
+        let (kind, headers) = (error.kind(), &parts.headers);
+        progress.outcomes.unwrap_or(&self.measures.without_route).count_error(kind);
+        let invocation = self.function.as_ref().and_then(|_| text(headers, &INVOCATION)).map(printable);
+        let route = progress.route.map(|route| route.policy.name());
+        let mut rejection = Rejection { invocation, ..rejection(kind.code(), reason, route, headers, peer) };
+        if let Some(id) = part.map(printable).filter(|id| !id.is_empty()) {
+            rejection.request_id = id;
+        }
+        if let Some(quarantine) = &self.quarantine {
+            quarantine.add(&rejection, parts, progress.body.as_ref());
+        }
+        let request_id = rejection.request_id.clone();
+        if !self.rejections.add(rejection) {
+            self.measures.metrics.rejections_unlogged.get().inc();
+        }
+        Rejected { kind, request_id }
+    }
+}
+
+/// What is told of a request that is not taken.
+pub(crate) struct Rejected {
+    pub(crate) kind: ErrorKind,
+    pub(crate) request_id: String,
 }
 
 const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");

@@ -26,6 +26,11 @@ use crate::{answer, body, quarantine};
 
 /// How long an answer waits for its request to be in quarantine. It has failed, and OSS is not to wait for that too long.
 const QUARANTINE_TIME: Duration = Duration::from_millis(500);
+/// What is kept back of a callback's time for the quarantine and the flush, which wait side by side, and to send the
+/// answer; at most a quarter of it. An answer that has used up its time waits for no less.
+const CONCLUDING: Duration = Duration::from_millis(500);
+/// What is kept back of that to send the answer; at most a tenth of it.
+const SENDING: Duration = Duration::from_millis(50);
 /// How long an answer waits for what was noted of its request to be sent to whoever collects it. That is a few milliseconds
 /// where he is near and well; where he is not, his uploader should hardly notice.
 const FLUSH_TIME: Duration = Duration::from_millis(300);
@@ -33,6 +38,24 @@ const FLUSH_TIME: Duration = Duration::from_millis(300);
 const LAST_FLUSH_TIME: Duration = Duration::from_secs(1);
 /// How long a new instance waits for the bus. The callback that it was started for has 5 seconds in all.
 const PREPARE_TIME: Duration = Duration::from_millis(1500);
+
+/// The time of one invocation.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// Until when it is worked on.
+    work: Deadline,
+    /// Until when its quarantine and telemetry are waited for.
+    answer: Deadline,
+}
+
+impl Times {
+    /// Begins a callback's time.
+    fn of(budget: Duration) -> Self {
+        let concluding = CONCLUDING.min(budget / 4);
+        let sending = SENDING.min(concluding / 10);
+        Self { work: Deadline::after(budget - concluding), answer: Deadline::after(budget - sending) }
+    }
+}
 
 /// Answers one request of Function Compute.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -44,9 +67,10 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: SocketAddr, request: Reque
 impl Shared {
     async fn answer_invocation(&self, parts: &Parts, body: Incoming, peer: SocketAddr) -> Response<Full<Bytes>> {
         let control = Control::parse(parts.headers.get_all(CONTROL_PATH).iter().map(HeaderValue::as_bytes));
-        let Some(function) = &self.function else { return self.answer(parts, body, peer).await };
-        let deadline = Deadline::after(self.limits.budget);
-        let (response, deadline) = match (control, function.invoked_by) {
+        let times = Times::of(self.limits.budget);
+        // Without it, nobody answers by this function.
+        let Some(function) = &self.function else { return self.answer(parts, body, peer, times.work).await };
+        let (response, until) = match (control, function.invoked_by) {
             (Ok(Control::Initialize), _) => {
                 // A bus that is away is no reason to have no instance: it may be back for the first callback.
                 let _ = timeout(PREPARE_TIME, (function.prepare)()).await;
@@ -55,29 +79,30 @@ impl Shared {
             // Nothing ends by these: whether only Function Compute sends them is not for us to know.
             (Ok(control @ (Control::PreFreeze | Control::PreStop)), _) => {
                 let before = if control == Control::PreStop { Before::Stop } else { Before::Freeze };
-                tokio::join!(self.settle(), (function.flush)(before, LAST_FLUSH_TIME));
+                tokio::join!(self.settle(QUARANTINE_TIME), (function.flush)(before, LAST_FLUSH_TIME));
                 return done();
             }
-            (Ok(Control::Http), InvokedBy::Http) => (self.answer(parts, body, peer).await, deadline),
-            (Ok(Control::Invoke), InvokedBy::Events) => self.answer_event(function, parts, body, peer, deadline).await,
+            (Ok(Control::Http), InvokedBy::Http) => (self.answer(parts, body, peer, times.work).await, times.answer),
+            (Ok(Control::Invoke), InvokedBy::Events) => self.answer_event(function, parts, body, peer, times).await,
             (Ok(Control::Http | Control::Invoke) | Err(_), _) => {
-                (self.refuse(RequestErrorKind::InvocationRefused, parts, peer, &Progress::default()), deadline)
+                (self.refuse(RequestErrorKind::InvocationRefused, parts, peer, &Progress::default()), times.answer)
             }
         };
+        let left = |limit| until.at_most(limit).remaining();
         let quarantined = async {
             if response.extensions().get::<Quarantined>().is_some() {
-                self.settle().await;
+                self.settle(left(QUARANTINE_TIME)).await;
             }
         };
-        tokio::join!(quarantined, (function.flush)(Before::Answer, deadline.at_most(FLUSH_TIME).remaining()));
+        tokio::join!(quarantined, (function.flush)(Before::Answer, left(FLUSH_TIME)));
         response
     }
 
     /// Waits until rejected callbacks are in quarantine, for a short time.
-    async fn settle(&self) {
+    async fn settle(&self, limit: Duration) {
         if let Some(quarantine) = &self.quarantine {
             // What is not written now is written after the thaw, if there is one.
-            let _ = timeout(QUARANTINE_TIME, quarantine.written()).await;
+            let _ = timeout(limit, quarantine.written()).await;
         }
     }
 
@@ -88,25 +113,27 @@ impl Shared {
         parts: &Parts,
         body: Incoming,
         peer: SocketAddr,
-        deadline: Deadline,
+        times: Times,
     ) -> (Response<Full<Bytes>>, Deadline) {
         let mut progress = Progress::default();
         let limits = &self.limits;
         // As JSON or in Base64, a body takes up to twice its length.
         let bytes_max = 2 * (limits.body_bytes_max + limits.head_bytes_max);
-        let event = match body::read(body, bytes_max, deadline.at_most(limits.body_time)).await {
+        let event = match body::read(body, bytes_max, times.work.at_most(limits.body_time)).await {
             Ok(event) => event,
-            Err(kind) => return (failed(self.refuse(kind, parts, peer, &progress)), deadline),
+            Err(kind) => return (failed(self.refuse(kind, parts, peer, &progress)), times.answer),
         };
         progress.body = self.quarantine.is_some().then(|| quarantine::Body::of(&event));
         match Event::parse(&event) {
-            Ok(Event::Http(event)) => (self.answer_http_event(event, parts, peer, &progress).await, deadline),
+            Ok(Event::Http(event)) => {
+                (self.answer_http_event(event, parts, peer, &progress, times.work).await, times.answer)
+            }
             Ok(Event::Oss) => {
                 let response = self.answer_notifications(function, &event, parts, peer, progress).await;
                 // It may have waited for a callback for longer than one may take, and nobody waits for it.
-                (response, Deadline::after(FLUSH_TIME))
+                (response, Deadline::after(QUARANTINE_TIME))
             }
-            Err(_) => (failed(self.refuse(RequestErrorKind::EventMalformed, parts, peer, &progress)), deadline),
+            Err(_) => (failed(self.refuse(RequestErrorKind::EventMalformed, parts, peer, &progress)), times.answer),
         }
     }
 
@@ -117,9 +144,10 @@ impl Shared {
         outer: &Parts,
         peer: SocketAddr,
         progress: &Progress<'_>,
+        deadline: Deadline,
     ) -> Response<Full<Bytes>> {
         let response = match as_sent(&event, outer) {
-            Ok(parts) => self.answer(&parts, Full::new(event.body.into()), peer).await,
+            Ok(parts) => self.answer(&parts, Full::new(event.body.into()), peer, deadline).await,
             Err(kind) => self.refuse(kind, outer, peer, progress),
         };
         let is_quarantined = response.extensions().get::<Quarantined>().copied();

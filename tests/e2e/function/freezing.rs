@@ -1,15 +1,12 @@
 //! An instance that was frozen, and whose connection to NATS has died meanwhile.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use upcall_tests::http::wait_until;
 use upcall_tests::nats::{NatsServer, is_missing};
 use upcall_tests::proxy::{Link, Proxy};
 
-use super::{Instance, impatient};
-
-/// How long OSS waits.
-const PATIENCE_OF_OSS: Duration = Duration::from_secs(5);
+use super::{Instance, PATIENCE_OF_OSS, impatient};
 
 /// Waits until the server has given up every client.
 fn until_given_up(server: &NatsServer) {

@@ -8,7 +8,7 @@ use upcall_tests::http::{exchange, wait_until};
 use upcall_tests::nats::{NatsServer, is_missing};
 use upcall_tests::proxy::{Link, Proxy};
 
-use super::{INVOCATION, Instance, SECRET};
+use super::{INVOCATION, Instance, PATIENCE_OF_OSS, SECRET};
 
 /// How far away a server is: much longer than a callback takes that asks for nothing.
 const FAR: Duration = Duration::from_millis(150);
@@ -65,6 +65,26 @@ fn what_is_left_to_do_for_a_rejected_callback_is_done_before_the_instance_is_fro
     assert!(log.contains(INVOCATION), "{log}");
     assert!(!log.contains("TheTemporary"), "{log}");
     instance.signal("-CONT");
+}
+
+#[test]
+fn a_bus_that_hangs_has_callbacks_answered_before_oss_gives_up() {
+    if is_missing("a function whose bus hangs") {
+        return;
+    }
+    let server = NatsServer::start();
+    let mut instance = Instance::start(server.address(), "", "");
+    let good = instance.callback("a.png", "5CF3E7821AB22D0FDB86704D");
+    assert_eq!(instance.pass_on(&good, "/http-invoke").status, 200);
+    server.stop();
+    for object in ["b.png", "c.png"] {
+        let callback = instance.callback(object, "5CF3E7821AB22D0FDB86704E");
+        let begin = Instant::now();
+        let answer = instance.pass_on(&callback, "/http-invoke");
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        // The quarantine hangs, too.
+        assert!(begin.elapsed() < PATIENCE_OF_OSS, "{:?}", begin.elapsed());
+    }
 }
 
 #[test]
