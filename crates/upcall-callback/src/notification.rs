@@ -34,13 +34,13 @@ pub struct Notification {
 /// A list of notifications.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notifications {
-    /// Those of uploads.
-    pub uploads: Vec<Notification>,
+    /// Those of uploads, in their order. One that can't be read leaves the others as they are.
+    pub uploads: Vec<Result<Notification, NotificationError>>,
     /// How many are of something else, such as of a removal.
     pub others: usize,
 }
 
-/// Why something is no list of notifications.
+/// Why something is no list of notifications, or no notification in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotificationError {
     /// It has another form.
@@ -61,7 +61,7 @@ impl Notifications {
     /// Reads what an OSS trigger hands over. What OSS adds to it some day is no mistake.
     ///
     /// # Errors
-    /// If it is something else, or an upload is not fully named.
+    /// If it is something else, or too long.
     pub fn parse(json: &[u8]) -> Result<Self, NotificationError> {
         let list: List = serde_json::from_slice(json).map_err(|_| NotificationError::Form)?;
         if list.events.len() > NOTIFICATIONS_MAX {
@@ -69,8 +69,13 @@ impl Notifications {
         }
         let mut read = Self { uploads: Vec::new(), others: 0 };
         for entry in list.events {
+            // What names no event may be of an upload.
+            let Ok(entry) = serde_json::from_value::<Entry>(entry) else {
+                read.uploads.push(Err(NotificationError::Form));
+                continue;
+            };
             match entry.event_name.strip_prefix(CREATED).map(str::to_owned) {
-                Some(operation) => read.uploads.push(entry.upload(operation)?),
+                Some(operation) => read.uploads.push(entry.upload(operation)),
                 None => read.others += 1,
             }
         }
@@ -80,7 +85,7 @@ impl Notifications {
 
 #[derive(Deserialize)]
 struct List {
-    events: Vec<Entry>,
+    events: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -145,7 +150,7 @@ mod tests {
     #[test]
     fn the_documented_notification_is_read() {
         let read = Notifications::parse(DOCUMENTED.as_bytes());
-        assert_eq!(read, Ok(Notifications { uploads: vec![upload()], others: 0 }));
+        assert_eq!(read, Ok(Notifications { uploads: vec![Ok(upload())], others: 0 }));
     }
 
     #[test]
@@ -156,16 +161,31 @@ mod tests {
 
     #[test]
     fn an_upload_that_is_not_fully_named_makes_no_event() {
-        let missing = |from: &str, to: &str| Notifications::parse(DOCUMENTED.replace(from, to).as_bytes()).unwrap_err();
+        let missing = |from: &str, to: &str| {
+            Notifications::parse(DOCUMENTED.replace(from, to).as_bytes()).unwrap().uploads.remove(0).unwrap_err()
+        };
         assert_eq!(missing("\"requestId\"", "\"other\""), NotificationError::Missing { field: "request id" });
         assert_eq!(missing("\"key\":\"source/a.png\"", "\"key\":\"\""), NotificationError::Missing { field: "object" });
         assert_eq!(missing("\"name\":\"testbucket\"", "\"name\":7"), NotificationError::Missing { field: "bucket" });
         assert_eq!(missing("\"eventTime\"", "\"when\""), NotificationError::Missing { field: "time" });
-        for other in ["", "[]", "{}", "{\"events\":{}}", "{\"events\":[{}]}", "\"events\""] {
+        for other in ["", "[]", "{}", "{\"events\":{}}", "\"events\""] {
             assert_eq!(Notifications::parse(other.as_bytes()), Err(NotificationError::Form), "{other}");
         }
         let many = json!({ "events": vec![json!({ "eventName": "x" }); NOTIFICATIONS_MAX + 1] }).to_string();
         assert_eq!(Notifications::parse(many.as_bytes()), Err(NotificationError::TooMany));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_takes_no_other_with_it() {
+        let mut list: Value = serde_json::from_str(DOCUMENTED).unwrap();
+        let good = list["events"][0].clone();
+        let mut unnamed = good.clone();
+        unnamed["responseElements"] = json!({});
+        list["events"] = json!([7, {}, good, unnamed, good]);
+        let read = Notifications::parse(list.to_string().as_bytes()).unwrap();
+        let missing = NotificationError::Missing { field: "request id" };
+        let form = NotificationError::Form;
+        assert_eq!(read.uploads, [Err(form), Err(form), Ok(upload()), Err(missing), Ok(upload())]);
     }
 
     proptest! {
@@ -175,7 +195,7 @@ mod tests {
             let text = json!({ "events": [{ "eventName": "ObjectCreated:PostObject", "eventTime": "2022-08-13T06:45:43Z",
                 "oss": { "bucket": { "name": bucket }, "object": { "key": key, "size": size } },
                 "responseElements": { "requestId": "58F9FF2D3DF792092E12044C" } }] });
-            let read = Notifications::parse(text.to_string().as_bytes()).unwrap().uploads.remove(0);
+            let read = Notifications::parse(text.to_string().as_bytes()).unwrap().uploads.remove(0).unwrap();
             prop_assert_eq!((read.object, read.bucket, read.size), (key, bucket, Some(size)));
         }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 use upcall_responder::Veto;
 
 use crate::error::{ErrorKind, RequestErrorKind};
@@ -40,8 +40,12 @@ pub(crate) fn veto(veto: &Veto, request_id: &str) -> Response<Full<Bytes>> {
 
 /// The JSON that says what went wrong.
 pub(crate) fn error_json(kind: ErrorKind, message: &str, request_id: &str) -> Vec<u8> {
-    let error = json!({ "code": kind.code(), "message": message, "request_id": request_id });
-    json!({ "error": error }).to_string().into_bytes()
+    json!({ "error": error_value(kind, message, request_id) }).to_string().into_bytes()
+}
+
+/// What went wrong, to be a part of an answer.
+pub(crate) fn error_value(kind: ErrorKind, message: &str, request_id: &str) -> Value {
+    json!({ "code": kind.code(), "message": message, "request_id": request_id })
 }
 
 /// A whole error answer as bytes, for where there is no server to write it. The connection closes behind it.

@@ -1,6 +1,7 @@
 //! Every error that is answered, and the status of each.
 
 use http::StatusCode;
+use upcall_callback::NotificationError;
 use upcall_responder::{AskError, AskErrorKind, Responder, Veto, VetoAnswer, When};
 use upcall_verifier::{Refusal, RefusalKind};
 
@@ -25,6 +26,8 @@ pub(crate) enum Error {
     },
     /// The request did not get so far.
     Request(RequestErrorKind),
+    /// A notification can't be read.
+    Notification(NotificationError),
 }
 
 /// A kind of error that is answered: one of the verifier's or one of ours.
@@ -132,7 +135,7 @@ kinds! {
         remedy "See that the function's triggers fit its `[function_compute]`. A function that takes notifications has no HTTP trigger for requests of clients.";
     /// An event of no trigger.
     EventMalformed = "event_malformed": "the event is none of an HTTP trigger or an OSS trigger",
-        cause "On Function Compute: the function was invoked with something else than the JSON of the HTTP trigger or of the OSS trigger, or a notification does not fully name its upload.",
+        cause "On Function Compute: the function was invoked with something else than the JSON of the HTTP trigger or of the OSS trigger, or a notification does not fully name its upload. Of the others in its list, each is taken by itself.",
         remedy "See which trigger invokes the function. Others than those two are not understood.";
     /// An event that hides what was signed.
     EventUnverifiable = "event_unverifiable": "the event does not hold the query that OSS signed",
@@ -193,6 +196,11 @@ impl ErrorKind {
             Self::Refused(kind) => kind.remedy(),
             Self::Request(kind) => kind.remedy(),
         }
+    }
+
+    /// Whether the same may be taken later: nothing is wrong with it, but with us or the bus.
+    pub(crate) const fn is_passing(self) -> bool {
+        matches!(self.status().as_u16(), 500..600)
     }
 
     /// Whether a callback may end so: one of a route that answers by this, or one for which no route was found.
@@ -302,6 +310,7 @@ impl Error {
                 | AskErrorKind::VetoTooLate => RequestErrorKind::ResponderFailed,
             },
             Self::Request(kind) => *kind,
+            Self::Notification(_) => RequestErrorKind::EventMalformed,
         })
     }
 
@@ -311,6 +320,7 @@ impl Error {
             Self::Refused(refusal) => refusal.message(),
             Self::Vetoed { veto, .. } => veto.reason().to_owned(),
             Self::Unanswered { .. } | Self::Request(_) => self.kind().message().to_owned(),
+            Self::Notification(error) => error.to_string(),
         }
     }
 
@@ -318,6 +328,7 @@ impl Error {
     pub(crate) fn log_text(&self) -> String {
         match self {
             Self::Request(kind) => kind.message().to_owned(),
+            Self::Notification(error) => error.to_string(),
             Self::Refused(refusal) => with_causes(refusal),
             Self::Vetoed { veto, .. } => format!("the service vetoed: {}", veto.reason()),
             Self::Unanswered { cause, is_durable } => {

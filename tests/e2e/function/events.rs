@@ -1,11 +1,16 @@
 //! A function that is invoked with events.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use upcall_tests::http::Answer;
 use upcall_tests::nats::{NatsServer, is_missing};
 
 use super::Instance;
 
 pub(super) const EVENTS: &str = "invoked_by = \"events\"\nnotification_wait = \"0s\"";
+/// How long notifications wait for their callbacks, where a test measures it.
+const WAIT: Duration = Duration::from_secs(2);
 pub(super) const NOTIFIED: &str = "buckets = [\"examplebucket\"]\nnotifications = true";
 
 /// A request as the HTTP trigger hands it over.
@@ -29,6 +34,17 @@ pub(super) fn of_oss(bucket: &str, object: &str, request_id: &str) -> Value {
             "object": { "deltaSize": 1024, "eTag": "688A7BF4F233DC9C88A80BF985AB0000", "key": object, "size": 1024 }, "ossSchemaVersion": "1.0", "ruleId": "9adac8" },
         "region": "cn-hangzhou", "requestParameters": { "sourceIPAddress": "140.205.0.1" }, "responseElements": { "requestId": request_id },
         "userIdentity": { "principalId": "164901546557" } }] })
+}
+
+/// Several notifications in one.
+fn list(notifications: &[Value]) -> Value {
+    json!({ "events": notifications.iter().map(|one| one["events"][0].clone()).collect::<Vec<_>>() })
+}
+
+/// What became of each notification.
+fn outcomes(answer: &Answer) -> Vec<String> {
+    let uploads = answer.json()["uploads"].as_array().cloned().unwrap_or_default();
+    uploads.iter().map(|upload| upload["outcome"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -82,27 +98,105 @@ fn a_lost_callback_comes_back_as_a_notification_with_the_same_id() {
     let callback = instance.callback("kept.png", "5CF3E7821AB22D0FDB86704E");
     assert_eq!(instance.invoke(&of_http(&callback, "/oss/test", json!({}))).json()["statusCode"], 200);
     let answer = instance.invoke(&of_oss("examplebucket", "kept.png", "5CF3E7821AB22D0FDB86704E")).json();
-    assert_eq!(answer, json!({ "stored": 0, "duplicates": 1, "others": 0 }));
+    let uploads = json!([{ "request_id": "5CF3E7821AB22D0FDB86704E", "outcome": "duplicate" }]);
+    let expected = json!({ "stored": 0, "duplicates": 1, "refused": 0, "failed": 0, "others": 0, "uploads": uploads });
+    assert_eq!(answer, expected);
     let objects: Vec<_> = instance.events().iter().map(|event| event["data"]["object"].clone()).collect();
     assert_eq!(objects, ["lost.png", "kept.png"], "one upload, one event");
 }
 
 #[test]
-fn notifications_that_no_route_asked_for_fail_and_make_no_event() {
+fn notifications_that_no_route_asked_for_are_refused_and_make_no_event() {
     if is_missing("a function that is told of a bucket it does not know") {
         return;
     }
     let server = NatsServer::start();
     let mut instance = Instance::start(server.address(), EVENTS, NOTIFIED);
     let answer = instance.invoke(&of_oss("otherbucket", "a.png", "5CF3E7821AB22D0FDB86704D"));
-    assert_eq!((answer.status, answer.error_code().as_str()), (403, "bucket_not_allowed"));
-    assert_eq!(answer.header("x-fc-status"), Some("404"), "the invocation has failed, and is made again");
+    assert_eq!((answer.status, outcomes(&answer)), (200, vec!["bucket_not_allowed".to_owned()]), "{}", answer.text());
+    assert_eq!(answer.header("x-fc-status"), None, "to be told again would change nothing");
+    let quarantined = instance.quarantined();
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!(quarantined[0]["request_id"], "5CF3E7821AB22D0FDB86704D");
     let answer = instance.invoke(&json!({ "events": [{ "eventName": "ObjectCreated:PutObject" }] }));
+    assert_eq!((answer.status, outcomes(&answer)), (200, vec!["event_malformed".to_owned()]), "{}", answer.text());
+    assert_eq!(answer.json()["uploads"][0]["message"], "a notification names no time");
+    // What is no list at all comes from somewhere else.
+    let answer = instance.invoke(&json!({ "event": [] }));
     assert_eq!((answer.status, answer.error_code().as_str()), (400, "event_malformed"));
     // A client of an HTTP trigger that should not be there.
     let answer = instance.pass_on(&instance.callback("a.png", "5CF3E7821AB22D0FDB86704D"), "/http-invoke");
     assert_eq!((answer.status, answer.error_code().as_str()), (403, "invocation_refused"));
     assert!(instance.events().is_empty());
+}
+
+#[test]
+fn a_notification_that_is_refused_takes_no_other_of_its_list_with_it() {
+    if is_missing("a function that is told of several uploads at once") {
+        return;
+    }
+    let server = NatsServer::start();
+    let mut instance = Instance::start(server.address(), EVENTS, NOTIFIED);
+    let mut unnamed = of_oss("examplebucket", "unnamed.png", "x");
+    unnamed["events"][0]["responseElements"] = json!({});
+    let list = list(&[
+        of_oss("otherbucket", "foreign.png", "5CF3E7821AB22D0FDB867041"),
+        of_oss("examplebucket", "one.png", "5CF3E7821AB22D0FDB867042"),
+        unnamed,
+        of_oss("examplebucket", "two.png", "5CF3E7821AB22D0FDB867043"),
+    ]);
+    let answer = instance.invoke(&list);
+    assert_eq!((answer.status, answer.header("x-fc-status")), (200, None), "{}", answer.text());
+    assert_eq!(outcomes(&answer), ["bucket_not_allowed", "stored", "event_malformed", "stored"]);
+    assert_eq!(answer.json()["uploads"][0]["request_id"], "5CF3E7821AB22D0FDB867041");
+    let mut objects: Vec<_> = instance.events().iter().map(|event| event["data"]["object"].to_string()).collect();
+    objects.sort();
+    assert_eq!(objects, ["\"one.png\"", "\"two.png\""]);
+    let mut kept: Vec<_> = instance.quarantined().iter().map(|kept| kept["code"].to_string()).collect();
+    kept.sort();
+    assert_eq!(kept, ["\"bucket_not_allowed\"", "\"event_malformed\""], "each with its reason");
+}
+
+#[test]
+fn only_what_may_be_taken_later_has_a_list_told_again() {
+    if is_missing("a function whose bus is away while it is told of uploads") {
+        return;
+    }
+    let server = NatsServer::start();
+    let mut instance = Instance::start(server.address(), EVENTS, NOTIFIED);
+    let list = list(&[
+        of_oss("otherbucket", "foreign.png", "5CF3E7821AB22D0FDB867041"),
+        of_oss("examplebucket", "one.png", "5CF3E7821AB22D0FDB867042"),
+    ]);
+    server.stop();
+    let answer = instance.invoke(&list);
+    assert_eq!((answer.status, answer.header("x-fc-status")), (503, Some("404")), "{}", answer.text());
+    assert_eq!(answer.json()["error"]["request_id"], "5CF3E7821AB22D0FDB867042", "{}", answer.text());
+    assert_eq!((&answer.json()["refused"], &answer.json()["failed"]), (&1.into(), &1.into()), "{}", answer.text());
+    server.cont();
+    let answer = instance.invoke(&list);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(instance.events().len(), 1);
+}
+
+#[test]
+fn a_list_waits_for_its_callbacks_once() {
+    if is_missing("a function that is told of several uploads by a clock that is ahead") {
+        return;
+    }
+    let server = NatsServer::start();
+    let function = format!("invoked_by = \"events\"\nnotification_wait = \"{}s\"", WAIT.as_secs());
+    let mut instance = Instance::start(server.address(), &function, NOTIFIED);
+    let ahead = |number: usize| {
+        let mut one = of_oss("examplebucket", &format!("{number}.png"), &format!("5CF3E7821AB22D0FDB86704{number}"));
+        one["events"][0]["eventTime"] = "2999-01-01T00:00:00.000Z".into();
+        one
+    };
+    let list = list(&(0..4).map(ahead).collect::<Vec<_>>());
+    let begin = Instant::now();
+    let answer = instance.invoke(&list);
+    assert_eq!(outcomes(&answer), ["stored"; 4], "{}", answer.text());
+    assert!((WAIT..2 * WAIT).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 
 #[test]
@@ -113,6 +207,6 @@ fn an_events_function_does_not_take_notifications_by_itself() {
     let server = NatsServer::start();
     let mut instance = Instance::start(server.address(), EVENTS, "buckets = [\"examplebucket\"]");
     let answer = instance.invoke(&of_oss("examplebucket", "a.png", "5CF3E7821AB22D0FDB86704D"));
-    assert_eq!((answer.status, answer.error_code().as_str()), (403, "bucket_not_allowed"));
+    assert_eq!((answer.status, outcomes(&answer)), (200, vec!["bucket_not_allowed".to_owned()]), "{}", answer.text());
     assert!(instance.events().is_empty());
 }
