@@ -310,7 +310,7 @@ pub(crate) struct Rejected {
     pub(crate) request_id: String,
 }
 
-const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");
+pub(crate) const PUB_KEY_URL: HeaderName = HeaderName::from_static("x-oss-pub-key-url");
 const BUCKET: HeaderName = HeaderName::from_static("x-oss-bucket");
 const INVOCATION: HeaderName = HeaderName::from_static(upcall_function_compute::REQUEST_ID);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-oss-request-id");

@@ -71,8 +71,12 @@ macro_rules! kinds {
 kinds! {
     /// No route has this path.
     RouteUnknown = "route_unknown": "no route has this path",
-        cause "No route has the path that was called.",
+        cause "No route has the path that a callback called.",
         remedy "Compare the path of the callback URL with the routes' `path`. Behind a proxy that rewrites paths, compare what the proxy sends.";
+    /// No route has this path, and it is no callback.
+    PageUnknown = "page_unknown": "there is no such page, and this is no callback",
+        cause "No route has the path that was called, and the request has none of the headers by which OSS signs.",
+        remedy "None is needed: anybody looks for pages everywhere. If it was a callback, see what in front of the gateway removes `authorization` and `x-oss-pub-key-url`.";
     /// Another method than POST.
     MethodNotAllowed = "method_not_allowed": "a callback is a POST",
         cause "A callback path was called with another method than POST.",
@@ -214,6 +218,7 @@ impl ErrorKind {
         match self {
             Self::Request(
                 Request::RouteUnknown
+                | Request::PageUnknown
                 | Request::RequestMalformed
                 | Request::HeadTooLarge
                 | Request::TooManyConnections
@@ -284,7 +289,7 @@ impl ErrorKind {
             | Self::Request(Request::Overloaded | Request::TooManyConnections | Request::ResponderBusy) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Request(Request::RouteUnknown) => StatusCode::NOT_FOUND,
+            Self::Request(Request::RouteUnknown | Request::PageUnknown) => StatusCode::NOT_FOUND,
             Self::Request(Request::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Request(Request::BodyTimeout) => StatusCode::REQUEST_TIMEOUT,
             Self::Request(Request::BodyTooLarge) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use http::request::Parts;
 use upcall_callback::TargetError;
 use upcall_telemetry::metrics::Metrics;
 use upcall_verifier::{Refusal, Verifier};
 
-use crate::callback::Shared;
+use crate::callback::{PUB_KEY_URL, Shared};
 use crate::error::{Error, RequestErrorKind};
 use crate::measure::Outcomes;
 use crate::options::{OriginalTarget, RouteOptions};
@@ -81,7 +82,7 @@ impl Site {
                 _ => Err(TargetError::Form),
             },
         };
-        found.map_err(Refusal::Target)?.ok_or_else(|| RequestErrorKind::RouteUnknown.into())
+        found.map_err(Refusal::Target)?.ok_or_else(|| unrouted(&parts.headers).into())
     }
 
     /// The original target, if a trusted proxy tells it.
@@ -98,5 +99,14 @@ impl Site {
             }
             (Some(_), Some(_)) => Err(RequestErrorKind::OriginalTargetUnusable),
         }
+    }
+}
+
+/// What a request without a route is. OSS's callbacks have these headers; who looks for pages has neither.
+fn unrouted(headers: &HeaderMap) -> RequestErrorKind {
+    if headers.contains_key(AUTHORIZATION) || headers.contains_key(PUB_KEY_URL) {
+        RequestErrorKind::RouteUnknown
+    } else {
+        RequestErrorKind::PageUnknown
     }
 }

@@ -26,7 +26,7 @@ fn a_rejected_callback_is_in_quarantine_until_it_is_dropped(site: &Site) {
     let forged = String::from_utf8(genuine).unwrap().replace("size=7", "size=8");
     assert_eq!(exchange(served.callbacks, forged.as_bytes()).unwrap().error_code(), "signature_mismatch");
     let stray = b"GET /admin?token=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-    assert_eq!(exchange(served.callbacks, stray).unwrap().error_code(), "route_unknown");
+    assert_eq!(exchange(served.callbacks, stray).unwrap().error_code(), "page_unknown");
 
     let mut listed: Vec<Value> = Vec::new();
     wait_until("both are in quarantine", || {
@@ -56,7 +56,7 @@ fn a_rejected_callback_is_in_quarantine_until_it_is_dropped(site: &Site) {
     refused(&site.upcall(&["quarantine", "show", "987654"]), "no rejected callback 987654");
     assert!(text(&site.upcall(&["quarantine", "drop", &numbers[0]])).contains("1 rejected callback dropped"));
     let left = text(&site.upcall(&["quarantine", "list", "--json"]));
-    assert!(left.lines().count() == 1 && left.contains("route_unknown"), "{left}");
-    assert!(text(&site.upcall(&["quarantine", "drop", "--code", "route_unknown", "--yes"])).starts_with('1'));
+    assert!(left.lines().count() == 1 && left.contains("page_unknown"), "{left}");
+    assert!(text(&site.upcall(&["quarantine", "drop", "--code", "page_unknown", "--yes"])).starts_with('1'));
     assert_eq!(text(&site.upcall(&["quarantine", "list"])), "");
 }

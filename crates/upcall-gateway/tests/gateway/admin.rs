@@ -71,10 +71,10 @@ async fn refused_requests_are_shown_without_body_and_signature() {
     let gateway = start(|_| {}).await;
     let forged = callback("/oss/avatars").replace("size=7", "size=8");
     gateway.send(&forged).await.assert_error(403, "signature_mismatch");
-    gateway.send("GET /none HTTP/1.1\r\nx-oss-request-id: a\tb\r\n\r\n").await.assert_error(404, "route_unknown");
+    gateway.send("GET /none HTTP/1.1\r\nx-oss-request-id: a\tb\r\n\r\n").await.assert_error(404, "page_unknown");
     let page = gateway.page("/rejections").await;
     let (first, second) = (&page.json()[0], &page.json()[1]);
-    assert_eq!((&first["code"], &first["request_id"]), (&"route_unknown".into(), &"ab".into()));
+    assert_eq!((&first["code"], &first["request_id"]), (&"page_unknown".into(), &"ab".into()));
     assert_eq!((&second["code"], &second["route"]), (&"signature_mismatch".into(), &"avatars".into()));
     assert_eq!((&second["request_id"], &second["bucket_header"]), (&REQUEST_ID.into(), &"examplebucket".into()));
     let signature = forged.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap();
@@ -100,7 +100,7 @@ async fn shutting_down_says_so_first_and_lets_callbacks_finish() {
     gateway.bus.arrived.notified().await;
     let mut idle = gateway.connect().await;
     idle.write("GET /none HTTP/1.1\r\n\r\n").await;
-    idle.answer().await.assert_error(404, "route_unknown");
+    idle.answer().await.assert_error(404, "page_unknown");
 
     drop(gateway.stop.take());
     let unready = loop {
@@ -113,7 +113,7 @@ async fn shutting_down_says_so_first_and_lets_callbacks_finish() {
     // Within the grace, who did not notice is still served.
     let mut late = Connection::open(gateway.address).await;
     late.write("GET /none HTTP/1.1\r\n\r\n").await;
-    late.answer().await.assert_error(404, "route_unknown");
+    late.answer().await.assert_error(404, "page_unknown");
 
     under_way.answer().await.assert_error(503, "bus_timeout");
     idle.closed().await;

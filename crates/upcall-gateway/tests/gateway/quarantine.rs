@@ -67,7 +67,7 @@ async fn a_rejected_callback_goes_into_quarantine_with_what_explains_it() {
 
     let callbacks = kept(&quarantine, 3).await;
     let codes: Vec<&str> = callbacks.iter().map(|callback| &*callback.code).collect();
-    assert_eq!(codes, ["signature_mismatch", "route_unknown", "bus_unavailable"]);
+    assert_eq!(codes, ["signature_mismatch", "page_unknown", "bus_unavailable"]);
     let forgery = &callbacks[0];
     assert_eq!((forgery.route.as_deref(), &*forgery.request_id), (Some("avatars"), REQUEST_ID));
     assert_eq!((&*forgery.method, &*forgery.target), ("POST", "/oss/avatars?a=%20"));
