@@ -1,6 +1,6 @@
 //! What one resource says of another is so.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::privileges::list;
 use crate::rendered::{Rendered, everything};
@@ -93,6 +93,23 @@ fn no_ingress_changes_the_path() {
         assert_eq!(ingress["spec"]["rules"][0]["http"]["paths"][0]["pathType"], "Prefix");
     }
     assert_eq!(found, 4, "both controllers, each from Kustomize and from Helm");
+}
+
+/// The admin port changes the log's level and shows refused callbacks.
+#[test]
+fn nobody_but_prometheus_may_connect_to_an_admin_port() {
+    let Some(everything) = everything() else { return };
+    let mut found = 0;
+    for rendered in everything {
+        let policies = rendered.all("NetworkPolicy").flat_map(|policy| list(&policy["spec"]["ingress"]));
+        for rule in policies.filter(|rule| list(&rule["ports"]).iter().any(|port| port["port"] == "admin")) {
+            let monitoring =
+                json!([{ "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": "monitoring" } } }]);
+            assert_eq!((&rule["from"], list(&rule["ports"]).len()), (&monitoring, 1), "{}", rendered.name);
+            found += 1;
+        }
+    }
+    assert_eq!(found, 9, "each shape, as an overlay, an example and a release");
 }
 
 fn assert_ports(rendered: &Rendered, service: &Value, place: &str) {

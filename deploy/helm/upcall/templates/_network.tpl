@@ -36,9 +36,6 @@ spec:
     {{- if eq .component "gateway" }}
     - ports:
         - port: http
-        {{- if and $values.ingress.enabled (eq $values.ingress.controller "alb") }}
-        - port: admin
-        {{- end }}
       {{- if $values.ingress.enabled }}
       from:
         {{- if eq $values.ingress.controller "nginx" }}
