@@ -1,16 +1,16 @@
 //! A collector of telemetry: takes OTLP over gRPC and over HTTP on one port, and keeps what it gets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use hyper::{HeaderMap, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -48,6 +48,10 @@ pub struct Kept {
     pub content_types: Vec<String>,
     /// What the header `x-key` had.
     pub keys: Vec<String>,
+    /// When each request came, and how long its message was.
+    pub requests: Vec<(Instant, usize)>,
+    /// Whom it has asked for time.
+    asked: BTreeSet<String>,
 }
 
 /// Something, and what was said of the process that it came from.
@@ -68,6 +72,20 @@ pub enum Behaviour {
     Slow(Duration),
     /// It accepts connections and requests, and never answers.
     Hangs,
+    /// It takes messages of at most so many bytes.
+    Takes(usize),
+    /// It asks to be left alone for so long, once for each kind of telemetry, and works then.
+    AsksFor(Duration),
+    /// It takes no traces, and says that it has no room, without a time.
+    HasNoRoom,
+    /// It refuses one thing of each request.
+    RefusesOne,
+    /// It fails for every request, and does not say whether for good.
+    Fails,
+    /// It is a web server, which answers everything with 200 and JSON.
+    IsAWebServer,
+    /// It sends whoever asks elsewhere.
+    Redirects(SocketAddr),
 }
 
 impl Collector {
@@ -150,41 +168,127 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     match behaviour {
-        Behaviour::Works => {}
         Behaviour::Slow(time) => tokio::time::sleep(time).await,
         Behaviour::Hangs => std::future::pending().await,
+        _ => {}
     }
     let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let content_type = text("content-type");
     let is_grpc = content_type == "application/grpc";
     // gRPC has a byte and a length in front of each message.
     let message = if is_grpc { body.slice(5..) } else { body };
-    {
+    let path = head.uri.path();
+    let verdict = {
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.content_types.push(content_type.clone());
+        kept.content_types.push(content_type);
         kept.keys.push(text("x-key"));
-        match head.uri.path() {
-            "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => kept.add_spans(&message),
-            "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
-                kept.add_metrics(&message);
+        kept.requests.push((Instant::now(), message.len()));
+        let verdict = kept.judge(behaviour, path, message.len());
+        if matches!(verdict, Verdict::Takes | Verdict::RefusesOne) {
+            match path {
+                "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
+                    kept.add_spans(&message);
+                }
+                "/v1/metrics" | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+                    kept.add_metrics(&message);
+                }
+                "/v1/logs" | "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => kept.add_lines(&message),
+                other => panic!("{other} is no path of OTLP"),
             }
-            "/v1/logs" | "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => kept.add_lines(&message),
-            other => panic!("{other} is no path of OTLP"),
         }
+        verdict
+    };
+    Ok(if is_grpc { verdict.grpc() } else { verdict.http() })
+}
+
+/// What becomes of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Takes,
+    RefusesOne,
+    TooLong,
+    Later(Duration),
+    Full,
+    Fails,
+    Json,
+    Elsewhere(SocketAddr),
+}
+
+impl Verdict {
+    fn grpc(self) -> Response<Body> {
+        let (status, details) = match self {
+            Self::Takes | Self::RefusesOne | Self::Json | Self::Elsewhere(_) => ("0", None),
+            Self::TooLong | Self::Full => ("8", None),
+            Self::Later(time) => ("8", Some(retry_info(time))),
+            Self::Fails => ("13", None),
+        };
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", status.parse().expect("a value"));
+        if let Some(details) = details {
+            trailers.insert("grpc-status-details-bin", details.parse().expect("a value"));
+        }
+        let mut frames = Vec::new();
+        if status == "0" {
+            let message = if self == Self::RefusesOne { REFUSES_ONE } else { &[] };
+            let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
+            frames.push(Ok(Frame::data([&[0], &length[..], message].concat().into())));
+        }
+        frames.push(Ok(Frame::trailers(trailers)));
+        let answer = Response::builder().header(CONTENT_TYPE, "application/grpc");
+        answer.body(StreamBody::new(stream::iter(frames))).expect("the answer is one")
     }
-    let mut frames = Vec::new();
-    if is_grpc {
-        frames.push(Ok(Frame::data(Bytes::from_static(&[0; 5]))));
-        frames.push(Ok(Frame::trailers(HeaderMap::from_iter([(
-            "grpc-status".parse().expect("a name"),
-            "0".parse().expect("a value"),
-        )]))));
+
+    fn http(self) -> Response<Body> {
+        let (status, content_type, body) = match self {
+            Self::Takes => (200, "application/x-protobuf", &[][..]),
+            Self::RefusesOne => (200, "application/x-protobuf", REFUSES_ONE),
+            Self::TooLong => (413, "text/plain", &[][..]),
+            Self::Later(_) | Self::Full => (429, "text/plain", &[][..]),
+            Self::Fails => (500, "text/plain", &[][..]),
+            Self::Json => (200, "application/json", &b"{\"hello\":\"world\"}"[..]),
+            Self::Elsewhere(_) => (307, "text/html", &[][..]),
+        };
+        let mut answer = Response::builder().status(status).header(CONTENT_TYPE, content_type);
+        match self {
+            Self::Later(time) => answer = answer.header(RETRY_AFTER, time.as_secs()),
+            Self::Elsewhere(address) => answer = answer.header(LOCATION, format!("http://{address}/v1/traces")),
+            _ => {}
+        }
+        let frames = vec![Ok(Frame::data(Bytes::from_static(body)))];
+        answer.body(StreamBody::new(stream::iter(frames))).expect("the answer is one")
     }
-    let answer = Response::builder().header(CONTENT_TYPE, content_type).body(StreamBody::new(stream::iter(frames)));
-    Ok(answer.expect("the answer is one"))
+}
+
+/// A partial success: one is refused, since it is "old".
+const REFUSES_ONE: &[u8] = &[0x0a, 0x07, 0x08, 0x01, 0x12, 0x03, b'o', b'l', b'd'];
+
+/// `google.rpc.Status` with a `google.rpc.RetryInfo` in it, as gRPC has it in a trailer.
+fn retry_info(time: Duration) -> String {
+    let field = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).expect("it is short")], content].concat();
+    let seconds = u8::try_from(time.as_secs()).ok().filter(|seconds| *seconds < 128).expect("it is short");
+    let info = field(0x0a, &[0x08, seconds]);
+    let any = [field(0x0a, b"type.googleapis.com/google.rpc.RetryInfo"), field(0x12, &info)].concat();
+    let status = [vec![0x08, 0x08], field(0x1a, &any)].concat();
+    base64::Engine::encode(&base64::engine::general_purpose::STANDARD_NO_PAD, status)
 }
 
 impl Kept {
+    fn judge(&mut self, behaviour: Behaviour, path: &str, bytes: usize) -> Verdict {
+        match behaviour {
+            Behaviour::Works | Behaviour::Slow(_) | Behaviour::Hangs => Verdict::Takes,
+            Behaviour::Takes(bytes_max) if bytes > bytes_max => Verdict::TooLong,
+            Behaviour::Takes(_) => Verdict::Takes,
+            Behaviour::AsksFor(time) if self.asked.insert(path.to_owned()) => Verdict::Later(time),
+            Behaviour::AsksFor(_) => Verdict::Takes,
+            Behaviour::HasNoRoom if path.contains("race") => Verdict::Full,
+            Behaviour::HasNoRoom => Verdict::Takes,
+            Behaviour::RefusesOne => Verdict::RefusesOne,
+            Behaviour::Fails => Verdict::Fails,
+            Behaviour::IsAWebServer => Verdict::Json,
+            Behaviour::Redirects(address) => Verdict::Elsewhere(address),
+        }
+    }
+
     fn add_spans(&mut self, message: &[u8]) {
         self.span_requests += 1;
         for of_process in ExportTraceServiceRequest::decode(message).expect("it is OTLP").resource_spans {

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod collectors;
+mod hostile;
 mod lag;
 #[allow(dead_code, reason = "shared with the tests of the executable, which use all of it")]
 #[path = "../e2e/serve.rs"]

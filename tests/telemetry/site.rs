@@ -31,7 +31,12 @@ pub(crate) struct Site {
 impl Site {
     /// One process with the journal and a consumer. `telemetry` is added to `[telemetry.otlp]`.
     pub(crate) fn on_the_journal(protocol: &str, telemetry: &str) -> Self {
-        let (folder, signer, collector) = parts();
+        Self::with_a_collector(Behaviour::Works, protocol, telemetry)
+    }
+
+    /// The same with a collector that behaves so.
+    pub(crate) fn with_a_collector(behaviour: Behaviour, protocol: &str, telemetry: &str) -> Self {
+        let (folder, signer, collector) = (tempfile::tempdir().unwrap(), Signer::new(), Collector::start(behaviour));
         let telemetry = format!("{}{telemetry}", collector.configuration(protocol));
         let text = format!("[bus]\njournal = \"./journal\"\n{}{CONSUMER}{telemetry}", gateway(&signer));
         let gateway = Served::start(&write(folder.path(), "upcall.toml", &text));

@@ -4,22 +4,23 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::SystemTime;
 
-use opentelemetry::{Context, InstrumentationScope};
+use opentelemetry::Context;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::transform::common::tonic::ResourceAttributesWithSchema;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use upcall_telemetry::metrics::Metrics;
 
 use crate::body;
+use crate::halves::Piece;
 use crate::health::Health;
 use crate::metrics;
 use crate::options::Options;
+use crate::processor::Line;
 use crate::pump::{Courier, said};
-use crate::queue::{Entry, Side};
+use crate::queue::{Entry, Side, Wanted};
 use crate::telemetry::{STOP_TIME, StartError};
 use crate::text;
 use crate::transport::{Kind, Transport};
@@ -36,9 +37,9 @@ pub(crate) struct Exports {
 
 /// The ends of the queues.
 pub(crate) struct Outs {
-    pub(crate) spans: Receiver<Entry<SpanData>>,
-    pub(crate) lines: Receiver<Entry<(SdkLogRecord, InstrumentationScope)>>,
-    pub(crate) metrics: Receiver<Entry<()>>,
+    pub(crate) spans: Receiver<Entry<Span>>,
+    pub(crate) lines: Receiver<Entry<Line>>,
+    pub(crate) metrics: Receiver<Entry<Wanted>>,
 }
 
 impl Exports {
@@ -92,7 +93,7 @@ impl Exports {
     async fn send_metrics(
         &self,
         mut courier: Courier,
-        mut queue: Receiver<Entry<()>>,
+        mut queue: Receiver<Entry<Wanted>>,
         resource: &ResourceAttributesWithSchema,
     ) {
         if !self.options.signals.metrics {
@@ -127,7 +128,7 @@ impl Exports {
             // Several who want them at a time get them by one request.
             for entry in first.into_iter().chain(std::iter::from_fn(|| queue.try_recv().ok())) {
                 match entry {
-                    Entry::Item(()) => is_due = true,
+                    Entry::Item(Wanted) => is_due = true,
                     Entry::Flush(done) => flushed.push(done),
                 }
             }
@@ -137,7 +138,7 @@ impl Exports {
                 let metrics = metrics::metrics(text::families(&ours.encode()), started, SystemTime::now());
                 let body = body::of_metrics(metrics, resource);
                 // What is not taken now is told by the next one.
-                let sent = timeout(self.options.metrics_interval, courier.deliver(body, 1)).await;
+                let sent = timeout(self.options.metrics_interval, courier.deliver(Piece { body, number: 1 })).await;
                 if sent.is_err() {
                     courier.side.counts.add_dropped(1);
                 }

@@ -4,24 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use opentelemetry::InstrumentationScope;
-use opentelemetry_sdk::logs::SdkLogRecord;
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::watch;
 use upcall_telemetry::metrics::{Metrics, TelemetryFamily, TelemetryLabels};
 
 use crate::options::Options;
-use crate::queue::{Queue, Side};
+use crate::processor::Line;
+use crate::queue::{Queue, Side, Wanted};
 use crate::telemetry::StartError;
 use crate::transport::{Kind, Transport};
 
 /// A way to telemetry from elsewhere. A clone is the same.
 #[derive(Debug, Clone)]
 pub struct Handle {
-    pub(crate) spans: Queue<SpanData>,
-    pub(crate) lines: Queue<(SdkLogRecord, InstrumentationScope)>,
+    pub(crate) spans: Queue<Span>,
+    pub(crate) lines: Queue<Line>,
     /// Who wants metrics to be sent now.
-    pub(crate) metrics: Queue<()>,
+    pub(crate) metrics: Queue<Wanted>,
     pub(crate) sides: [Arc<Side>; Kind::ALL.len()],
     pub(crate) transport: watch::Sender<Transport>,
 }
@@ -62,7 +61,7 @@ impl Handle {
     pub async fn flush(&self, flush: Flush) {
         let Flush { limit, metrics, insists } = flush;
         if metrics {
-            self.metrics.put(|| ());
+            self.metrics.put(|| Wanted);
         }
         tokio::join!(
             self.spans.flush(limit, insists),

@@ -32,8 +32,17 @@ impl Health {
         }
     }
 
-    /// Something was not taken.
-    pub(crate) fn failed(&self, kind: Kind, reason: &str) {
+    /// Something was not taken, and waits.
+    pub(crate) fn waits(&self, kind: Kind, reason: &str) {
+        self.failed(kind, reason, "they wait, and what has no room is dropped and counted");
+    }
+
+    /// Something was not taken, and is dropped.
+    pub(crate) fn dropped(&self, kind: Kind, reason: &str) {
+        self.failed(kind, reason, "what it refuses is dropped and counted");
+    }
+
+    fn failed(&self, kind: Kind, reason: &str, what_then: &str) {
         let is_new = {
             let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
             let is_known = failing.contains_key(&kind) || failing.values().any(|known| known == reason);
@@ -42,10 +51,7 @@ impl Health {
         };
         if is_new {
             let (what, collector) = (kind.name(), &self.collector);
-            warn!(
-                collector,
-                reason, "the collector does not take {what}: they wait, and what has no room is dropped and counted"
-            );
+            warn!(collector, reason, "the collector does not take {what}: {what_then}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod body;
 mod exports;
+mod halves;
 mod handle;
 mod health;
 mod line;
@@ -20,6 +21,7 @@ mod remedy;
 mod telemetry;
 mod text;
 mod transport;
+mod trim;
 
 pub use handle::{Flush, Handle, Renewal};
 pub use options::{Endpoint, InvalidEndpoint, Options, Protocol, Signals};

@@ -8,9 +8,10 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
-use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider, SpanData};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SdkTracerProvider};
 use tokio::sync::watch;
 use upcall_telemetry::log::{BoxedLayer, Layers};
 use upcall_telemetry::metrics::Metrics;
@@ -20,7 +21,7 @@ use crate::body::SCOPE;
 use crate::exports::{Exports, Outs};
 use crate::handle::Handle;
 use crate::options::Options;
-use crate::processor::{Lines, Spans};
+use crate::processor::{Line, Lines, Spans};
 use crate::queue::{Queue, Side};
 use crate::recorder::OtelRecorder;
 use crate::transport::{Kind, Transport};
@@ -119,8 +120,8 @@ impl Drop for Telemetry {
 fn layers(
     options: &Options,
     resource: &Resource,
-    spans: &Queue<SpanData>,
-    lines: &Queue<(SdkLogRecord, InstrumentationScope)>,
+    spans: &Queue<Span>,
+    lines: &Queue<Line>,
 ) -> (Layers, Option<SdkLoggerProvider>) {
     let mut layers = Layers::default();
     if options.signals.traces {

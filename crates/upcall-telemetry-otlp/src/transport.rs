@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, BufMut, Bytes};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, SERVER};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::redirect;
@@ -17,9 +17,11 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
-use upcall_egress::{client_tls, machine_roots};
+use tonic_types::StatusExt;
+use upcall_egress::{client_tls, excerpt, machine_roots, retry_after};
 use upcall_telemetry::error_chain;
 
+use crate::body::Answer;
 use crate::line::{IDLE_MAX, Line};
 use crate::options::{Options, Protocol};
 use crate::remedy::in_words;
@@ -28,7 +30,10 @@ use crate::telemetry::StartError;
 /// The longest answer that is read. It has a number and a sentence.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// How much of an answer goes into a reason.
-const REASON_BYTES_MAX: usize = 200;
+pub(crate) const REASON_CHARS_MAX: usize = 200;
+/// How much of a name that a server gives itself or its answer does.
+const NAME_CHARS_MAX: usize = 60;
+const PROTOBUF: &str = "application/x-protobuf";
 const USER_AGENT: &str = concat!("upcall/", env!("CARGO_PKG_VERSION"));
 
 /// What a request is about.
@@ -73,8 +78,21 @@ impl Kind {
 pub(crate) struct Failure {
     /// For whoever reads the log.
     pub(crate) reason: String,
-    /// Whether the same request may be taken later.
-    pub(crate) is_passing: bool,
+    /// What to do about it.
+    pub(crate) verdict: Verdict,
+}
+
+/// What to do about a request that was not taken, as the specification of OTLP has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The same may be taken later: after this time, if the collector says one.
+    Later(Option<Duration>),
+    /// Perhaps later, and perhaps never: whether it is for what was sent is not said.
+    Doubtful,
+    /// It is too much at a time.
+    TooMuch,
+    /// It is never taken.
+    Never,
 }
 
 /// The way to the collector. A clone is the same.
@@ -95,7 +113,7 @@ impl Transport {
             }
             Protocol::Http => {
                 let mut headers = options.headers.clone();
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
                 let (client, endpoint) = (client(options)?, options.endpoint.clone());
                 Ok(Self::Http { client, endpoint, headers, timeout })
             }
@@ -103,7 +121,7 @@ impl Transport {
     }
 
     /// Sends one request, and gives back what the collector said.
-    pub(crate) async fn send(&self, kind: Kind, body: Bytes) -> Result<Bytes, Failure> {
+    pub(crate) async fn send(&self, kind: Kind, body: Bytes) -> Result<Answer, Failure> {
         let limit = match self {
             Self::Grpc { timeout, .. } | Self::Http { timeout, .. } => *timeout,
         };
@@ -134,7 +152,12 @@ impl fmt::Debug for Transport {
 
 impl Failure {
     fn passing(reason: String) -> Self {
-        Self { reason, is_passing: true }
+        Self { reason, verdict: Verdict::Later(None) }
+    }
+
+    /// What answers as if it had taken a request is no collector: it must not be counted as one.
+    fn no_collector(said: &str) -> Self {
+        Self { reason: format!("what answers there is no collector: {said}"), verdict: Verdict::Never }
     }
 }
 
@@ -177,51 +200,75 @@ fn client(options: &Options) -> Result<reqwest::Client, StartError> {
         .map_err(|error| StartError::Client(error.into()))
 }
 
-async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Bytes) -> Result<Bytes, Failure> {
+async fn post(client: &reqwest::Client, url: &str, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
     let broken = |error: reqwest::Error| Failure::passing(in_words(error_chain(&error.without_url())));
     let mut response = client.post(url).headers(headers).body(body).send().await.map_err(broken)?;
-    let status = response.status();
+    let (status, headers) = (response.status(), response.headers().clone());
     let mut answer = Vec::new();
     while answer.len() < ANSWER_BYTES_MAX
         && let Some(chunk) = response.chunk().await.map_err(broken)?
     {
         answer.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - answer.len())]);
     }
-    if status.is_success() {
-        return Ok(answer.into());
-    }
-    let is_passing = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
-        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status);
-    Err(Failure { reason: format!("it answers with status {status}"), is_passing })
+    if status.is_success() { read_answer(status, &headers, &answer) } else { Err(of_http(status, &headers)) }
 }
 
-async fn call(channel: Channel, metadata: MetadataMap, kind: Kind, body: Bytes) -> Result<Bytes, Failure> {
+/// Takes an answer for a collector's only if it is one: anything on that port may answer with 200.
+fn read_answer(status: StatusCode, headers: &HeaderMap, answer: &[u8]) -> Result<Answer, Failure> {
+    let content_type = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let media_type = content_type.as_deref().map(|value| value.split(';').next().unwrap_or_default().trim());
+    let is_protobuf = media_type.map(|media_type| media_type.eq_ignore_ascii_case(PROTOBUF));
+    // One that has nothing to say may leave the type out.
+    let read = if is_protobuf.unwrap_or(answer.is_empty()) { Answer::read(answer) } else { None };
+    read.ok_or_else(|| {
+        let server = headers.get(SERVER).map(|server| format!(" by {:?}", excerpt(server.as_bytes(), NAME_CHARS_MAX)));
+        let content_type = content_type.map_or("no content type".to_owned(), |value| {
+            format!("content type {:?}", excerpt(value.as_bytes(), NAME_CHARS_MAX))
+        });
+        let server = server.unwrap_or_default();
+        Failure::no_collector(&format!("it answers{server} with status {status}, {content_type}, and not as OTLP says"))
+    })
+}
+
+fn of_http(status: StatusCode, headers: &HeaderMap) -> Failure {
+    let verdict = match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Verdict::Later(retry_after(headers, SystemTime::now())),
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooMuch,
+        StatusCode::NOT_IMPLEMENTED => Verdict::Never,
+        StatusCode::REQUEST_TIMEOUT => Verdict::Doubtful,
+        status if status.is_server_error() => Verdict::Doubtful,
+        _ => Verdict::Never,
+    };
+    let hint = if status.is_redirection() { ", which is not followed: name its own address in `endpoint`" } else { "" };
+    Failure { reason: format!("it answers with status {status}{hint}"), verdict }
+}
+
+async fn call(channel: Channel, metadata: MetadataMap, kind: Kind, body: Bytes) -> Result<Answer, Failure> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     grpc.ready().await.map_err(|error| Failure::passing(in_words(error_chain(&error))))?;
     let request = Request::from_parts(metadata, tonic::Extensions::default(), body);
     let answer = grpc.unary(request, PathAndQuery::from_static(kind.grpc_path()), Raw).await;
-    answer.map(tonic::Response::into_inner).map_err(|status| of_status(&status))
+    let answer = answer.map_err(|status| of_grpc(&status))?.into_inner();
+    Answer::read(&answer).ok_or_else(|| Failure::no_collector("its answer is not as OTLP says"))
 }
 
-/// What may be taken later is what the specification of OTLP names.
-fn of_status(status: &Status) -> Failure {
-    let is_passing = matches!(
-        status.code(),
-        Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss
-            // How a connection that breaks off is told.
-            | Code::Unknown
-            | Code::Internal
-    );
+fn of_grpc(status: &Status) -> Failure {
+    let asked = || status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let verdict = match status.code() {
+        Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::Unavailable => Verdict::Later(asked()),
+        // Without a time it is no question of time.
+        Code::ResourceExhausted => asked().map_or(Verdict::TooMuch, |asked| Verdict::Later(Some(asked))),
+        // How a connection that breaks off is told, too; some say by OutOfRange that a message is too long.
+        Code::Unknown | Code::Internal | Code::OutOfRange | Code::DataLoss => Verdict::Doubtful,
+        _ => Verdict::Never,
+    };
     // What never got there is told by what it failed of, and by nobody else.
     let said = status.source().map_or_else(|| status.message().to_owned(), error_chain);
-    let said = &said[..said.floor_char_boundary(REASON_BYTES_MAX)];
-    Failure { reason: in_words(format!("{:?}: {said}", status.code())), is_passing }
+    let said = excerpt(said.as_bytes(), REASON_CHARS_MAX);
+    Failure { reason: in_words(format!("{:?}: {said}", status.code())), verdict }
 }
 
 /// Messages that are bytes already: each kind is made once, whichever way it goes.

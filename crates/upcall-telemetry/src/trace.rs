@@ -123,8 +123,9 @@ impl CallbackTrace {
     pub fn answered(&self, answered: &Answered<'_>) {
         let Some(span) = &self.span else { return };
         let Answered { method, path, route, request_id, status, outcome, reason } = *answered;
+        let (method, name) = known_method(method);
         if let Some(recorder) = RECORDER.get() {
-            recorder.rename(span, format!("{method} {}", path.unwrap_or_default()).trim_end().to_owned());
+            recorder.rename(span, format!("{name} {}", path.unwrap_or_default()).trim_end().to_owned());
         }
         span.record("http.request.method", method).record("http.route", path).record("upcall.route", route);
         span.record("http.response.status_code", status).record("upcall.outcome", outcome);
@@ -133,6 +134,14 @@ impl CallbackTrace {
             span.record("otel.status_code", "ERROR");
         }
     }
+}
+
+/// A method as the conventions have it, and as it is called in a span's name. Anybody may invent methods, which must not
+/// become names.
+fn known_method(method: &str) -> (&'static str, &'static str) {
+    const KNOWN: [&str; 9] = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    let known = KNOWN.into_iter().find(|known| *known == method);
+    known.map_or(("_OTHER", "HTTP"), |known| (known, known))
 }
 
 /// What became of a callback.
@@ -290,4 +299,17 @@ fn is_recorded(trace: Option<&TraceContext>) -> bool {
 
 fn recorded(parent: Option<&Span>) -> Option<&Span> {
     parent.filter(|parent| !parent.is_disabled())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known_method;
+
+    #[test]
+    fn a_method_that_somebody_invents_is_not_a_spans_name() {
+        assert_eq!(known_method("POST"), ("POST", "POST"));
+        for invented in ["post", "PO ST", "", &"A".repeat(15_000)] {
+            assert_eq!(known_method(invented), ("_OTHER", "HTTP"));
+        }
+    }
 }
