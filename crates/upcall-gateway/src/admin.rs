@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::header::CONTENT_TYPE;
@@ -34,25 +34,30 @@ pub(crate) struct Admin {
 }
 
 /// The admin pages.
-pub(crate) fn router(admin: Admin) -> Router {
+pub(crate) fn router(admin: Arc<Admin>) -> Router {
     Router::new()
-        .route("/live", get(async || page(StatusCode::OK, br#"{"live":true}"#.to_vec())))
+        .route("/live", get(live))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/rejections", get(rejections))
         .route("/config", get(configuration))
         .route("/log", get(log::show).put(log::set).delete(log::revert))
-        .layer(DefaultBodyLimit::max(log::FILTER_BYTES_MAX))
-        .fallback(async || {
-            let kind = ErrorKind::Request(RequestErrorKind::RouteUnknown);
-            answer::error(
-                kind,
-                "there are /live, /ready, /metrics, /rejections, /config and /log",
-                &answer::own_request_id(),
-            )
-            .map(Body::new)
-        })
-        .with_state(Arc::new(admin))
+        .fallback(async || unknown("there are /live, /ready, /metrics, /rejections, /config and /log"))
+        .with_state(admin)
+}
+
+/// The pages for a load balancer: whether it lives and is ready, and not why.
+pub(crate) fn health(admin: Arc<Admin>) -> Router {
+    Router::new()
+        .route("/live", get(live))
+        .route("/ready", get(ready_or_not))
+        .fallback(async || unknown("there are /live and /ready"))
+        .with_state(admin)
+}
+
+fn unknown(message: &str) -> Response {
+    let kind = ErrorKind::Request(RequestErrorKind::RouteUnknown);
+    answer::error(kind, message, &answer::own_request_id()).map(Body::new)
 }
 
 /// Answers a request for an admin page.
@@ -61,14 +66,30 @@ pub(crate) async fn answer(router: Router, request: Request<Incoming>) -> Respon
     service.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {})
 }
 
+impl Admin {
+    /// How each component is, and whether it is ready as a whole.
+    fn health(&self) -> (bool, Vec<(String, Health)>) {
+        let accepting = match self.accepting.load(Ordering::Relaxed) {
+            true => Health::Fine,
+            false => Health::Unready("it is shutting down".to_owned()),
+        };
+        let checks = self.checks.iter().flat_map(|check| (check.check)());
+        let components: Vec<_> = [("gateway".to_owned(), accepting)].into_iter().chain(checks).collect();
+        (components.iter().all(|(_, health)| !matches!(health, Health::Unready(_))), components)
+    }
+}
+
+async fn live() -> Response {
+    page(StatusCode::OK, br#"{"live":true}"#.to_vec())
+}
+
+async fn ready_or_not(State(admin): State<Arc<Admin>>) -> Response {
+    let (is_ready, _) = admin.health();
+    page(status_of(is_ready), json!({ "ready": is_ready }).to_string().into_bytes())
+}
+
 async fn ready(State(admin): State<Arc<Admin>>) -> Response {
-    let accepting = match admin.accepting.load(Ordering::Relaxed) {
-        true => Health::Fine,
-        false => Health::Unready("it is shutting down".to_owned()),
-    };
-    let checks = admin.checks.iter().flat_map(|check| (check.check)());
-    let components: Vec<(String, Health)> = [("gateway".to_owned(), accepting)].into_iter().chain(checks).collect();
-    let is_ready = components.iter().all(|(_, health)| !matches!(health, Health::Unready(_)));
+    let (is_ready, components) = admin.health();
     let components: Vec<Value> = components
         .into_iter()
         .map(|(name, health)| match health {
@@ -77,8 +98,11 @@ async fn ready(State(admin): State<Arc<Admin>>) -> Response {
             Health::Unready(reason) => json!({ "name": name, "ready": false, "reason": reason }),
         })
         .collect();
-    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    page(status, json!({ "ready": is_ready, "components": components }).to_string().into_bytes())
+    page(status_of(is_ready), json!({ "ready": is_ready, "components": components }).to_string().into_bytes())
+}
+
+fn status_of(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {

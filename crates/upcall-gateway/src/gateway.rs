@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -22,6 +23,7 @@ use crate::function;
 use crate::listener::{self, Listener};
 use crate::measure::Measures;
 use crate::options::{Limits, Options, ShutdownOptions};
+use crate::places::{Places, Renewing};
 use crate::quarantine::{self, Keeper};
 use crate::rejections::Rejections;
 use crate::routes::{InvalidRoutes, RouteTable};
@@ -29,15 +31,19 @@ use crate::site::{Site, SiteHandle};
 
 /// Connections to the admin pages at a time: some scrapers, probes and people.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// How long one of them may last, which has one request: a large page over a slow line takes some seconds.
+const ADMIN_CONNECTION_TIME: Duration = Duration::from_secs(30);
 
 /// Takes callbacks in. Bound, it does not accept yet; [`Gateway::run`] does.
 pub struct Gateway {
     callbacks: Option<Listener>,
     shared: Arc<Shared>,
-    admin: Option<(Listener, Router)>,
+    /// The admin pages, and those for health alone.
+    pages: Vec<(Listener, Router)>,
     keeper: Option<Keeper>,
     local_addr: Option<SocketAddr>,
     admin_addr: Option<SocketAddr>,
+    health_addr: Option<SocketAddr>,
     accepting: Arc<AtomicBool>,
     shutdown: ShutdownOptions,
 }
@@ -85,8 +91,8 @@ impl Gateway {
             bound.map_err(|source| BindError::Listen { address, source })
         };
         let (local_addr, callbacks) = options.listen.map(listen).transpose()?.unzip();
-        let admin = options.admin.map(listen).transpose()?;
-        let admin_addr = admin.as_ref().map(|(address, _)| *address);
+        let (admin_addr, admin) = options.admin.map(listen).transpose()?.unzip();
+        let (health_addr, health) = options.health.map(listen).transpose()?.unzip();
 
         // Where no callbacks are taken none are refused.
         let quarantine = options.quarantine.filter(|_| callbacks.is_some());
@@ -109,28 +115,22 @@ impl Gateway {
             leaving: AtomicBool::new(false),
         });
         let accepting = Arc::new(AtomicBool::new(true));
-        let admin = admin.map(|(_, socket)| {
-            let pages = Admin {
-                shared: Arc::clone(&shared),
-                checks: options.ready_checks,
-                accepting: Arc::clone(&accepting),
-                log: options.log.map(admin::log::Log::new),
-                configuration: options.configuration,
-            };
-            let listener = Listener {
-                socket,
-                http: listener::http(&Limits::default()),
-                connections: Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX)),
-                counts: None,
-                on_error: Arc::new(|_| {}),
-            };
-            (listener, admin::router(pages))
+        let pages = Arc::new(Admin {
+            shared: Arc::clone(&shared),
+            checks: options.ready_checks,
+            accepting: Arc::clone(&accepting),
+            log: options.log.map(admin::log::Log::new),
+            configuration: options.configuration,
         });
+        let admin = admin.map(|socket| (pages_listener(socket), admin::router(Arc::clone(&pages))));
+        let health = health.map(|socket| (pages_listener(socket), admin::health(pages)));
+        let pages = admin.into_iter().chain(health).collect();
         let errors = Arc::clone(&shared);
         let callbacks = callbacks.map(|socket| Listener {
             socket,
             http: listener::http(&limits),
-            connections: Arc::new(Semaphore::new(limits.connections_max)),
+            places: Places::Refusing(Arc::new(Semaphore::new(limits.connections_max))),
+            time: None,
             counts: Some(Arc::clone(&shared)),
             on_error: Arc::new(move |kind| {
                 if kind == RequestErrorKind::TooManyConnections {
@@ -139,7 +139,8 @@ impl Gateway {
                 errors.measures.without_route.count_error(ErrorKind::Request(kind));
             }),
         });
-        Ok(Self { callbacks, shared, admin, keeper, local_addr, admin_addr, accepting, shutdown: options.shutdown })
+        let shutdown = options.shutdown;
+        Ok(Self { callbacks, shared, pages, keeper, local_addr, admin_addr, health_addr, accepting, shutdown })
     }
 
     /// Exchanges routes and keys while the gateway runs.
@@ -160,21 +161,29 @@ impl Gateway {
         self.admin_addr
     }
 
+    /// Where health alone is told, if it is.
+    #[must_use]
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.health_addr
+    }
+
     /// Takes callbacks in until `shutdown`; then says that it is not ready, goes on accepting for the grace, stops
     /// accepting, and lets requests finish.
     ///
     /// # Errors
     /// If requests did not finish in time. Their connections end with the runtime.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), Unfinished> {
-        let Self { callbacks, shared, admin, keeper, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
-        let (stop_admin, admin_stops) = oneshot::channel::<()>();
-        let admin = admin.map(|(listener, router)| {
+        let Self { callbacks, shared, pages, keeper, accepting, shutdown: ShutdownOptions { grace, drain }, .. } = self;
+        let (stop_pages, pages_stop) = watch::channel(());
+        let serve = |(listener, router): (Listener, Router)| {
             let answer = move |_, request| admin::answer(router.clone(), request);
-            tokio::spawn(listener.run(answer, async {
+            let mut stops = pages_stop.clone();
+            tokio::spawn(listener.run(answer, async move {
                 // Either way it is time.
-                let _ = admin_stops.await;
+                let _ = stops.changed().await;
             }))
-        });
+        };
+        let pages: Vec<_> = pages.into_iter().map(serve).collect();
         let (stop_keeper, keeper_stops) = oneshot::channel::<()>();
         let keeper = keeper.map(|keeper| {
             tokio::spawn(keeper.run(async {
@@ -218,11 +227,25 @@ impl Gateway {
         {
             warn!("the bus does not take the last rejected callbacks into quarantine");
         }
-        drop(stop_admin);
-        if let Some(admin) = admin {
-            let _ = admin.await;
+        drop(stop_pages);
+        for pages in pages {
+            let _ = pages.await;
         }
         drained
+    }
+}
+
+/// Listens for those who ask for pages: one request a connection, so that the oldest one is one that stalls.
+fn pages_listener(socket: TcpListener) -> Listener {
+    let mut http = listener::http(&Limits::default());
+    http.keep_alive(false);
+    Listener {
+        socket,
+        http,
+        places: Places::Renewing(Renewing::new(ADMIN_CONNECTIONS_MAX)),
+        time: Some(ADMIN_CONNECTION_TIME),
+        counts: None,
+        on_error: Arc::new(|_| {}),
     }
 }
 
@@ -231,6 +254,7 @@ impl fmt::Debug for Gateway {
         f.debug_struct("Gateway")
             .field("local_addr", &self.local_addr)
             .field("admin_addr", &self.admin_addr)
+            .field("health_addr", &self.health_addr)
             .finish_non_exhaustive()
     }
 }

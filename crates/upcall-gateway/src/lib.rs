@@ -17,6 +17,7 @@ mod measure;
 mod network;
 mod notification;
 mod options;
+mod places;
 mod quarantine;
 mod raw;
 mod rejections;

@@ -16,11 +16,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::callback::Shared;
 use crate::error::{ErrorKind, RequestErrorKind};
 use crate::options::Limits;
+use crate::places::Places;
 use crate::raw::AlwaysJson;
 
 /// Connections that the kernel holds until they are accepted. With one per callback, a burst must fit.
@@ -34,7 +35,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) http: http1::Builder,
-    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) places: Places,
+    /// How long a connection may last, if not for as long as it is used.
+    pub(crate) time: Option<Duration>,
     /// Counts connections; absent for the admin listener.
     pub(crate) counts: Option<Arc<Shared>>,
     /// Hears of requests that the HTTP library refused by itself.
@@ -123,12 +126,18 @@ impl Listener {
         F: Future<Output = Response<B>> + Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-            (self.on_error)(RequestErrorKind::TooManyConnections);
-            // Written if the socket takes it at once, which a new one does; then it closes.
-            let _ =
-                stream.try_write(&crate::answer::error_bytes(ErrorKind::Request(RequestErrorKind::TooManyConnections)));
-            return;
+        let permit = match &self.places {
+            Places::Renewing(_) => None,
+            Places::Refusing(places) => {
+                let Ok(permit) = Arc::clone(places).try_acquire_owned() else {
+                    let kind = RequestErrorKind::TooManyConnections;
+                    (self.on_error)(kind);
+                    // Written if the socket takes it at once, which a new one does; then it closes.
+                    let _ = stream.try_write(&crate::answer::error_bytes(ErrorKind::Request(kind)));
+                    return;
+                };
+                Some(permit)
+            }
         };
         // An error means that the connection is gone already.
         let _ = stream.set_nodelay(true);
@@ -138,13 +147,19 @@ impl Listener {
         });
         let io = AlwaysJson::new(TokioIo::new(stream), Arc::clone(&self.on_error));
         let connection = graceful.watch(self.http.serve_connection(io, service));
-        let counts = self.counts.clone();
-        tokio::spawn(async move {
+        let (counts, time) = (self.counts.clone(), self.time);
+        let task = tokio::spawn(async move {
             let _counted = counts.as_deref().map(|shared| shared.measures.count_connection());
-            // A connection that breaks concerns nobody but its client.
-            let _ = connection.await;
+            // A connection that breaks, or takes too long, concerns nobody but its client.
+            match time {
+                None => drop(connection.await),
+                Some(time) => drop(timeout(time, connection).await),
+            }
             drop(permit);
         });
+        if let Places::Renewing(places) = &self.places {
+            places.take(task.abort_handle());
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Where health, metrics and rejections are served; nowhere if `None`.
     pub admin: Option<SocketAddr>,
+    /// Where health alone is told, for those who must reach nothing else; nowhere if `None`.
+    pub health: Option<SocketAddr>,
     /// The callback paths.
     pub routes: Vec<RouteOptions>,
     /// Which proxies may say what the original request target was.
@@ -189,6 +191,7 @@ impl Options {
         Self {
             listen: listen.into(),
             admin: None,
+            health: None,
             routes: Vec::new(),
             original_target: None,
             tracing_peers: Vec::new(),
@@ -252,6 +255,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("listen", &self.listen)
             .field("admin", &self.admin)
+            .field("health", &self.health)
             .field("routes", &self.routes)
             .field("original_target", &self.original_target)
             .field("limits", &self.limits)

@@ -66,6 +66,7 @@ impl Node {
         let verifier = Verifier::new(keys.clone(), bus.publisher());
         let mut options = Options::new(listen, verifier, parts.metrics.clone());
         options.admin = Some(config.gateway.admin);
+        options.health = config.gateway.health;
         options.routes = parts.routes(config.routes)?;
         options.original_target = config.gateway.original_target;
         options.tracing_peers = config.telemetry.map(|telemetry| telemetry.parents_from).unwrap_or_default();

@@ -3,19 +3,24 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::rejection::StringRejection;
+use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::task::JoinHandle;
+use upcall_bus::Deadline;
 use upcall_telemetry::log::{Control, Shown};
 
 use super::{Admin, page, refusal};
+use crate::error::{ErrorKind, RequestErrorKind};
+use crate::{answer, body};
 
 /// The longest filter that is taken.
-pub(super) const FILTER_BYTES_MAX: usize = 4096;
+const FILTER_BYTES_MAX: usize = 4096;
+/// How long it may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(3);
 /// The longest that a filter may hold for a while: whoever wants it longer means the configuration.
 const WHILE_MAX: Duration = Duration::from_hours(24 * 7);
 
@@ -65,13 +70,17 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>) -> Response {
 }
 
 /// Logs by the filter that is the body, for as long as `for` says, or until the process ends.
-pub(super) async fn set(
-    State(admin): State<Arc<Admin>>,
-    RawQuery(query): RawQuery,
-    filter: Result<String, StringRejection>,
-) -> Response {
+pub(super) async fn set(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery, filter: Body) -> Response {
     let Some(log) = &admin.log else { return unavailable() };
-    let Ok(filter) = filter else {
+    let filter = match body::read(filter, FILTER_BYTES_MAX, Deadline::after(BODY_TIME)).await {
+        Ok(filter) => String::from_utf8(filter.into()).ok(),
+        Err(RequestErrorKind::BodyTooLarge) => None,
+        Err(kind) => {
+            let kind = ErrorKind::Request(kind);
+            return answer::error(kind, kind.message(), &answer::own_request_id()).map(Body::new);
+        }
+    };
+    let Some(filter) = filter else {
         return invalid(&format!("the body is the filter, text of at most {FILTER_BYTES_MAX} bytes"));
     };
     let after = match query.as_deref().map(read_while).transpose() {

@@ -87,6 +87,70 @@ async fn an_unknown_admin_page_is_404() {
     gateway.page("/oss/avatars").await.assert_error(404, "route_unknown");
 }
 
+/// What keeps a connection for as long as it may.
+async fn stall(address: std::net::SocketAddr, number: usize) -> Connection {
+    let mut connection = Connection::open(address).await;
+    match number % 3 {
+        0 => connection.write("PUT /log HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n").await,
+        1 => connection.write("GET /live HTTP/1.1\r\nhost: x\r\n").await,
+        _ => {}
+    }
+    connection
+}
+
+#[tokio::test]
+async fn clients_that_stall_keep_no_probe_out() {
+    let gateway = start(|options| options.health = Some("127.0.0.1:0".parse().unwrap())).await;
+    for address in [gateway.admin, gateway.health.unwrap()] {
+        let mut stalled = Vec::new();
+        for number in 0..300 {
+            stalled.push(stall(address, number).await);
+        }
+        for path in ["/live", "/ready"] {
+            let mut probe = Connection::open(address).await;
+            probe.write(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+            assert_eq!(probe.answer().await.status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_does_not_arrive_is_not_waited_for() {
+    let logging = upcall_telemetry::log::start(Default::default(), "info", Default::default()).unwrap();
+    let gateway = start(|options| options.log = Some(logging.control())).await;
+    let mut stalled = stall(gateway.admin, 0).await;
+    stalled.answer().await.assert_error(408, "body_timeout");
+    stalled.closed().await;
+}
+
+#[tokio::test]
+async fn whoever_may_ask_for_health_alone_learns_whether_and_not_why_and_nothing_else() {
+    let full = Arc::new(AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let gateway = start(move |options| {
+        options.health = Some("127.0.0.1:0".parse().unwrap());
+        options.ready_checks.push(ReadyCheck::new("journal", move || match is_full.load(Ordering::SeqCst) {
+            true => Health::Unready("the disk is full".to_owned()),
+            false => Health::Fine,
+        }));
+    })
+    .await;
+    let ask = async |request: &str| {
+        let mut connection = Connection::open(gateway.health.unwrap()).await;
+        connection.write(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+        connection.answer().await
+    };
+    assert_eq!(ask("GET /live").await.json(), serde_json::json!({ "live": true }));
+    assert_eq!(ask("GET /ready").await.json(), serde_json::json!({ "ready": true }));
+    full.store(true, Ordering::SeqCst);
+    let unready = ask("GET /ready").await;
+    assert_eq!((unready.status, unready.json()), (503, serde_json::json!({ "ready": false })));
+    for page in ["/metrics", "/rejections", "/config", "/log", "/", "/oss/avatars", "/live/", "//log"] {
+        ask(&format!("GET {page}")).await.assert_error(404, "route_unknown");
+    }
+    assert_eq!(ask("PUT /log").await.status, 404);
+}
+
 #[tokio::test]
 async fn shutting_down_says_so_first_and_lets_callbacks_finish() {
     let mut gateway = start(|options| {

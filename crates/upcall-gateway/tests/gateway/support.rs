@@ -71,6 +71,7 @@ impl Publisher for Bus {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) health: Option<SocketAddr>,
     pub(crate) bus: Arc<Bus>,
     pub(crate) stop: Option<oneshot::Sender<()>>,
     pub(crate) task: JoinHandle<Result<(), Unfinished>>,
@@ -90,11 +91,12 @@ pub(crate) async fn start(adjust: impl FnOnce(&mut Options)) -> Running {
     adjust(&mut options);
     let gateway = Gateway::bind(options).await.unwrap();
     let (address, admin) = (gateway.local_addr().unwrap(), gateway.admin_addr().unwrap());
+    let health = gateway.health_addr();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(gateway.run(async {
         let _ = stopped.await;
     }));
-    Running { address, admin, bus, stop: Some(stop), task }
+    Running { address, admin, health, bus, stop: Some(stop), task }
 }
 
 pub(crate) fn route(name: &str, path: &str, public_path: Option<&str>) -> RouteOptions {

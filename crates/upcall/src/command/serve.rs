@@ -63,9 +63,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         if let Some(telemetry) = &telemetry {
             telemetry.export(node.metrics());
         }
-        let (callbacks, admin) = (node.gateway().local_addr(), node.gateway().admin_addr());
-        let (callbacks, admin) = (callbacks.map(tracing::field::display), admin.map(tracing::field::display));
-        info!(callbacks, admin, "serving {summary}");
+        let gateway = node.gateway();
+        let [callbacks, admin, health] = [gateway.local_addr(), gateway.admin_addr(), gateway.health_addr()]
+            .map(|address| address.map(tracing::field::display));
+        info!(callbacks, admin, health, "serving {summary}");
         let reloader = node.reloader(&arguments.config, before, in_force, log);
         tokio::spawn(reloader.run(hangups, shutdown.clone()));
         node.run(shutdown).await

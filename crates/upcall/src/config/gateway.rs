@@ -14,6 +14,7 @@ use super::setting::{Bytes, Count};
 pub(crate) struct Gateway {
     pub(crate) listen: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) health: Option<SocketAddr>,
     pub(crate) original_target: Option<OriginalTarget>,
     pub(crate) limits: Limits,
     pub(crate) shutdown: ShutdownOptions,
@@ -28,10 +29,19 @@ pub(super) fn read(mut section: Section<'_>) -> Gateway {
     let admin = section.or(
         "admin",
         "127.0.0.1:9090",
-        "Where `/live`, `/ready`, `/metrics` and `/rejections` are served. Keep it off the internet.",
+        "Where `/live`, `/ready`, `/metrics`, `/rejections`, `/config` and `/log` are served. Keep it off the internet.",
     );
-    if listen == admin && listen.port() != 0 {
+    let health: Option<SocketAddr> = section.optional(
+        "health",
+        "Where `/live` and `/ready` are served once more, and nothing else: for a load balancer that must not reach the admin \
+         port. They say whether, and not why. By default nowhere.",
+    );
+    let is_taken = |by: SocketAddr, other: SocketAddr| by == other && by.port() != 0;
+    if is_taken(listen, admin) {
         section.mistake("admin", "is where callbacks arrive already: give it a port of its own");
+    }
+    if health.is_some_and(|health| is_taken(health, listen) || is_taken(health, admin)) {
+        section.mistake("health", "is where callbacks arrive, or the admin port, already: give it a port of its own");
     }
     let budget = section.or(
         "deadline",
@@ -60,6 +70,7 @@ pub(super) fn read(mut section: Section<'_>) -> Gateway {
     Gateway {
         listen,
         admin,
+        health,
         original_target: original.and_then(read_original),
         limits,
         shutdown: ShutdownOptions { grace, drain },

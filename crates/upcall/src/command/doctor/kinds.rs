@@ -124,8 +124,8 @@ pub(super) static ADMIN_OPEN: Kind = kind(
     "admin-open",
     Risk,
     "The admin port is open to everybody",
-    "Whoever reaches it reads metrics and the reasons of rejections.",
-    "Let `gateway.admin` be a private address, or see to it that a firewall keeps strangers off.",
+    "Whoever reaches it reads metrics and the reasons of rejections, and changes what is logged.",
+    "Let `gateway.admin` be a private address, or see to it that a firewall keeps strangers off. A load balancer needs `gateway.health` only.",
 );
 pub(super) static BUCKET_FROM_HEADER: Kind = kind(
     "bucket-from-header",
