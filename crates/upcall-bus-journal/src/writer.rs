@@ -3,7 +3,6 @@
 mod group;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use crate::checkpointer::{Checkpointer, Step};
 use crate::database::{self, Checkpoint};
 use crate::error::Cause;
 use crate::index::Index;
+use crate::lock::Lock;
 use crate::place::Place;
 use crate::queue::Work;
 use crate::reader::last_sequence;
@@ -43,7 +43,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(1);
 /// The one thread that writes.
 pub(crate) struct Writer {
     shared: Arc<Shared>,
-    lock: Option<File>,
+    lock: Option<Lock>,
     checkpointer: Option<Checkpointer>,
     sessions: HashMap<String, Arc<Session>>,
     index: Index,
@@ -64,7 +64,7 @@ enum End {
 }
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, lock: File, checkpointer: Checkpointer, index: Index, last: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, lock: Lock, checkpointer: Checkpointer, index: Index, last: u64) -> Self {
         Self {
             place: Place::of(&shared.options.folder),
             shared,
@@ -131,7 +131,7 @@ impl Writer {
             if work.closed {
                 return Ok(End::Closed);
             }
-            if idle && let Some(cause) = self.place.lost() {
+            if idle && let Some(cause) = self.lost() {
                 self.set_fault(Some(cause));
             }
             if self.faulty && last_probe.elapsed() >= PROBE_EVERY {
@@ -152,9 +152,14 @@ impl Writer {
         }
     }
 
+    /// Says why nothing that is written would be where the next start finds it, or alone there.
+    fn lost(&mut self) -> Option<Cause> {
+        self.place.lost().or_else(|| self.lock.as_mut().and_then(Lock::lost))
+    }
+
     /// Finds out whether there is room again when no publisher comes to try.
     fn probe(&mut self, statements: &mut Statements<'_>) -> rusqlite::Result<()> {
-        if self.place.lost().is_some() {
+        if self.lost().is_some() {
             return Ok(());
         }
         let written = statements

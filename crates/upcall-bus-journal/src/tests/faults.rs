@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use upcall_bus::{Deadline, PublishErrorKind, Publisher, Receipt};
 
 use super::{PATIENCE, eventually, folder, message, message_of, open, publish, publish_all, subscribe, take};
-use crate::{Journal, Options, Reader};
+use crate::{Journal, OpenError, Options, Reader};
 
 #[tokio::test]
 async fn a_full_disk_refuses_whole_groups_and_room_heals_it() {
@@ -95,6 +95,35 @@ async fn files_that_are_taken_away_refuse_events_until_they_are_back() {
     }
     journal.close().await;
     assert!(!folder.path().join("journal.db").exists(), "nobody began another journal");
+}
+
+#[tokio::test]
+async fn a_lock_that_was_removed_is_taken_again_or_leaves_the_journal_to_who_has_it_now() {
+    let folder = folder();
+    let journal = open(folder.path());
+    let lock = folder.path().join("journal.lock");
+    publish_all(&journal, 0..5).await;
+    std::fs::remove_file(&lock).unwrap();
+    assert_eq!(publish(&journal, message(5)).await.unwrap(), Receipt::Stored);
+    assert!(matches!(Journal::open(Options::new(folder.path())), Err(OpenError::Locked { .. })), "it is locked again");
+
+    let other = loop {
+        std::fs::remove_file(&lock).unwrap();
+        // The first may be quicker.
+        if let Ok(other) = Journal::open(Options::new(folder.path())) {
+            break other;
+        }
+    };
+    let error = publish(&journal, message(6)).await.unwrap_err();
+    assert_eq!(error.kind, PublishErrorKind::Unavailable);
+    assert!(error.source.unwrap().to_string().contains("another process has locked the journal"));
+    publish_all(&other, 6..60).await;
+    other.close().await;
+    assert!(publish(&journal, message(60)).await.is_err(), "it does not know what the other one has written");
+    journal.close().await;
+    let journal = open(folder.path());
+    assert_eq!(publish(&journal, message(59)).await.unwrap(), Receipt::Duplicate);
+    assert_eq!(publish(&journal, message(60)).await.unwrap(), Receipt::Stored);
 }
 
 #[tokio::test]

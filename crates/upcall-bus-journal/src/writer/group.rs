@@ -78,7 +78,7 @@ impl Writer {
         publications.retain(|publication| !publication.done.is_closed() && publication.deadline > now);
         plans.retain_mut(Plan::admit);
         if !publications.is_empty()
-            && let Some(cause) = self.place.lost()
+            && let Some(cause) = self.lost()
         {
             self.set_fault(Some(cause.clone()));
             self.refuse(std::mem::take(publications), Vec::new(), PublishErrorKind::Unavailable, &cause);
