@@ -95,6 +95,7 @@ impl Node {
         in_force.begin(file, &self.parts.metrics);
         Reloader {
             file: file.to_owned(),
+            is_read_once: !config::can_be_read_again(file),
             before,
             parts: self.parts.clone(),
             keys: self.keys.clone(),

@@ -1,5 +1,6 @@
 //! Taking up another configuration while the process runs: read and checked whole, refused whole, applied whole.
 
+mod files;
 mod in_force;
 mod watcher;
 
@@ -21,6 +22,7 @@ use crate::config::{self, Changes, Config};
 use crate::fleet::{Fleet, Prepared};
 use crate::node::{Before, Parts};
 use crate::signals::Hangups;
+use files::Files;
 pub(crate) use in_force::InForce;
 use in_force::Refusal;
 use watcher::Watcher;
@@ -33,6 +35,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Takes up another configuration while the process runs.
 pub(crate) struct Reloader {
     pub(crate) file: PathBuf,
+    /// Whether the file can't be read a second time, such as a pipe.
+    pub(crate) is_read_once: bool,
     pub(crate) before: Before,
     pub(crate) parts: Parts,
     pub(crate) keys: Keys,
@@ -66,29 +70,44 @@ impl Reloader {
     /// Reads the file again at each SIGHUP, and once it or a file that it names has changed, until `shutdown`.
     pub(crate) async fn run(mut self, mut hangups: Hangups, mut shutdown: watch::Receiver<bool>) {
         let mut watcher = Watcher::default();
+        let mut files = Files::default();
+        if self.is_read_once {
+            info!("the configuration is no regular file: it was read once, and no change of it will be taken up");
+        }
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_asked = tokio::select! {
                 _ = shutdown.wait_for(|stop| *stop) => return,
                 () = hangups.next() => true,
-                _ = ticks.tick(), if self.before.reload.watch => false,
+                _ = ticks.tick(), if self.before.reload.watch && !self.is_read_once => false,
             };
-            if !is_asked && !watcher.has_settled_anew(&self.before.sources, self.in_force.is_refused()).await {
+            if is_asked && self.is_read_once {
+                warn!("SIGHUP: the configuration is no regular file, and can't be read again");
                 continue;
             }
             if is_asked {
                 info!("SIGHUP: reading the configuration again");
+            } else {
+                let look = watcher.has_settled_anew(&mut files, &self.before.sources, self.in_force.is_refused());
+                match look.await {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(refusal) => {
+                        self.refuse(refusal, false);
+                        continue;
+                    }
+                }
             }
-            self.reload(is_asked).await;
+            self.reload(&mut files, is_asked).await;
             watcher.seen();
         }
     }
 
     /// Reads the file and takes it up, or refuses it as a whole. What was refused before is not said again, unless
     /// somebody asks.
-    async fn reload(&mut self, is_asked: bool) {
-        match self.take_up().await {
+    async fn reload(&mut self, files: &mut Files, is_asked: bool) {
+        match self.take_up(files).await {
             Ok(Taken::Applied) => {}
             Ok(Taken::Unchanged) => {
                 if is_asked || self.in_force.is_refused() {
@@ -96,22 +115,25 @@ impl Reloader {
                     info!("the configuration is the one that is in force");
                 }
             }
-            Err(refusal) if is_asked || self.in_force.is_news(&refusal) => {
-                error!(
-                    outcome = refusal.outcome,
-                    "the configuration is refused, and the one before stays in force: {}",
-                    refusal.reasons.join("; ")
-                );
-                self.in_force.refused(refusal, &self.parts.metrics);
-            }
-            Err(_) => {}
+            Err(refusal) => self.refuse(refusal, is_asked),
         }
     }
 
-    async fn take_up(&mut self) -> Result<Taken, Refusal> {
+    fn refuse(&self, refusal: Refusal, is_asked: bool) {
+        if !is_asked && !self.in_force.is_news(&refusal) {
+            return;
+        }
+        error!(
+            outcome = refusal.outcome,
+            "the configuration is refused, and the one before stays in force: {}",
+            refusal.reasons.join("; ")
+        );
+        self.in_force.refused(refusal, &self.parts.metrics);
+    }
+
+    async fn take_up(&mut self, files: &mut Files) -> Result<Taken, Refusal> {
         let file = self.file.clone();
-        let read = tokio::task::spawn_blocking(move || Config::load(&file)).await;
-        let config = read.map_err(|panic| Refusal::failed(&panic))?;
+        let config = files.read(move || Config::load(&file)).await?;
         let config = config.map_err(|error| match error {
             config::ConfigError::Mistaken { mistakes, .. } => {
                 Refusal::new("invalid", mistakes.iter().map(ToString::to_string).collect())

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use upcall_bus_nats::{Identity, InvalidIdentity};
 use upcall_egress::CertificateDer;
 
+use super::file::read as read_file;
 use super::reader::Section;
 
 /// Reads a PEM file of authorities. `None` where it is a mistake, which is on record.
@@ -77,7 +78,7 @@ fn belong_together(
 fn read(section: &Section<'_>, key: &'static str, file: &Path) -> Option<Pem> {
     let file = section.resolve(file);
     section.names_file(key, &file);
-    match std::fs::read(&file) {
+    match read_file(&file) {
         Ok(pem) => Some((file, pem)),
         Err(error) => {
             section.mistake(key, format!("names {}, which can't be read: {error}", file.display()));

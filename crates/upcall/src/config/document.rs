@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::file::read_text;
 use super::lines::line_of;
 use super::overlay::{self, Origin, PREFIX};
 use super::reader::{Mistake, Reader};
@@ -50,7 +51,7 @@ impl Document {
     /// # Errors
     /// If it can't be read, or is no TOML.
     pub(super) fn load(file: &Path, wanted: Wanted) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|source| match source.kind() {
+        let text = read_text(file).map_err(|source| match source.kind() {
             ErrorKind::NotFound => ConfigError::Missing { file: file.to_owned() },
             _ => ConfigError::Unreadable { file: file.to_owned(), source },
         })?;

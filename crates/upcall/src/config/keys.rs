@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use upcall_callback::PublicKey;
 use upcall_verifier::TrustedKey;
 
+use super::file::read_text;
 use super::reader::Section;
 
 /// Which keys are trusted.
@@ -36,7 +37,7 @@ fn read_trusted(mut section: Section<'_>) -> Option<TrustedKey> {
         (None, Some(file)) => {
             let path = section.resolve(&file);
             section.names_file("file", &path);
-            match std::fs::read_to_string(&path) {
+            match read_text(&path) {
                 Ok(pem) => ("file", pem),
                 Err(error) => {
                     section.mistake("file", format!("names {}, which can't be read: {error}", path.display()));

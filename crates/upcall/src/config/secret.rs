@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use toml::Value;
 
+use super::file::read_text;
 use super::reader::{Section, kind_of};
 use super::setting::Setting;
 
@@ -87,7 +88,7 @@ fn from_elsewhere(mut source: Section<'_>) -> Option<String> {
         (None, Some(file)) => {
             let path = source.resolve(&file);
             source.names_file("file", &path);
-            match std::fs::read_to_string(&path) {
+            match read_text(&path) {
                 Ok(value) => Some(value.trim_end().to_owned()),
                 Err(error) => {
                     source.mistake("file", format!("names {}, which can't be read: {error}", path.display()));

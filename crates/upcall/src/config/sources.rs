@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::file::{can_be_read_again, read};
+
 /// What a configuration was read from: its file with the environment over it, and the files that it names. Their contents
 /// are known by a digest only, since they may be secret.
 #[derive(Clone, Default)]
@@ -124,10 +126,11 @@ fn differences(path: &str, one: &Table, other: &Table, found: &mut Vec<String>) 
     }
 }
 
-/// Of a file that can't be read it is that of nothing.
+/// Of a file that can't be read it is that of nothing; so is that of one which is read once.
 fn digest_of(file: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    std::fs::read(file).ok().hash(&mut hasher);
+    let content = can_be_read_again(file).then(|| read(file).ok()).flatten();
+    content.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -36,8 +36,8 @@ impl Refusal {
         Self { outcome, reasons }
     }
 
-    pub(super) fn failed(error: &dyn std::error::Error) -> Self {
-        Self::new("failed", vec![error.to_string()])
+    pub(super) fn failed(reason: impl Into<String>) -> Self {
+        Self::new("failed", vec![reason.into()])
     }
 }
 
