@@ -109,3 +109,18 @@ fn a_file_that_is_not_toml_or_not_there_is_named() {
         !output.status.success() && String::from_utf8(output.stderr).unwrap().contains("there is no file nowhere.toml")
     );
 }
+
+#[test]
+fn a_secret_that_is_empty_in_the_environment_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let more = "[[consumer]]\nname = \"c\"\nsql = { url = { env = \"CATALOG_URL\" }, applied = \"c_applied\" }\n";
+    let file = configuration(folder.path(), &Signer::new(), more);
+    let check = |value: &str| {
+        let mut check = Command::new(executable::path());
+        let output = check.args(["check", "-c"]).arg(&file).env("CATALOG_URL", value).output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(check("sqlite://catalog.db"), "");
+    let said = check("");
+    assert!(said.contains("consumer[1].sql.url.env: names CATALOG_URL, which is empty: set it"), "{said}");
+}

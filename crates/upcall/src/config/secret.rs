@@ -79,6 +79,11 @@ fn from_elsewhere(mut source: Section<'_>) -> Option<String> {
         .optional("file", "The file that holds the value, relative to this one. White space at its end is dropped.");
     match (variable, file) {
         (Some(variable), None) => match std::env::var(&variable) {
+            // Nothing is no secret: whoever has emptied it has taken it away, and has not yet said so here.
+            Ok(value) if value.trim().is_empty() => {
+                source.mistake("env", format!("names {variable}, which is empty: set it, or leave this key out"));
+                None
+            }
             Ok(value) => Some(value),
             Err(_) => {
                 source.mistake("env", format!("names {variable}, which is not set in the environment"));
@@ -89,6 +94,14 @@ fn from_elsewhere(mut source: Section<'_>) -> Option<String> {
             let path = source.resolve(&file);
             source.names_file("file", &path);
             match read_text(&path) {
+                Ok(value) if value.trim().is_empty() => {
+                    let problem = format!(
+                        "names {}, which is empty: write the value into it, or leave this key out",
+                        path.display()
+                    );
+                    source.mistake("file", problem);
+                    None
+                }
                 Ok(value) => Some(value.trim_end().to_owned()),
                 Err(error) => {
                     source.mistake("file", format!("names {}, which can't be read: {error}", path.display()));

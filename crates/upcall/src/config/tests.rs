@@ -390,6 +390,24 @@ fn a_program_has_the_time_that_it_needs_and_is_found_beside_the_file() {
 }
 
 #[test]
+fn a_secret_that_is_empty_is_a_mistake_wherever_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    for (content, is_mistake) in [("", true), (" \n", true), ("value\n", false)] {
+        std::fs::write(&file, content).unwrap();
+        let url = format!(
+            "webhook = {{ url = \"https://example.com/\", secrets = [], headers = {{ a = {{ file = {file:?} }} }} }}"
+        );
+        let complaint = complaint_of_consumer(&url).unwrap_or_default();
+        assert_eq!(
+            complaint.contains("which is empty: write the value into it"),
+            is_mistake,
+            "{content:?}: {complaint}"
+        );
+    }
+}
+
+#[test]
 fn a_mistake_that_follows_from_another_is_not_told() {
     let notify = |keys: &str| format!("notify = {{ {keys} }}");
     let mail = "mail = { server = \"localhost\", user = \"u\", password = { env = \"UPCALL_TEST_UNSET\" }, from = \"a@b.c\", to = [\"d@e.f\"] }";
