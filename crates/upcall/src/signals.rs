@@ -10,11 +10,19 @@ use tracing::info;
 const INTERRUPTED: i32 = 130;
 
 /// A flag that turns true at the first signal.
+///
+/// Signals have a thread and a runtime of their own: they are heard as long as the process lives, whatever everybody else is
+/// waiting for.
 pub(crate) fn shutdown() -> anyhow::Result<watch::Receiver<bool>> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT can't be caught")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().build().context("signals can't be waited for")?;
+    let (mut terminate, mut interrupt) = {
+        let _within = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).context("SIGTERM can't be caught")?;
+        (terminate, signal(SignalKind::interrupt()).context("SIGINT can't be caught")?)
+    };
     let (flag, shutdown) = watch::channel(false);
-    tokio::spawn(async move {
+    let listen = async move {
         for again in [false, true] {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -29,7 +37,9 @@ pub(crate) fn shutdown() -> anyhow::Result<watch::Receiver<bool>> {
             // Nobody may be left to be told.
             let _ = flag.send(true);
         }
-    });
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    thread.spawn(move || runtime.block_on(listen)).context("signals can't be waited for")?;
     Ok(shutdown)
 }
 
