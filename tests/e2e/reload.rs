@@ -1,6 +1,7 @@
 //! Another configuration, taken up while the process runs.
 
 mod certificates;
+mod files;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;

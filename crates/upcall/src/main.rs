@@ -18,6 +18,7 @@ mod runtime;
 mod signals;
 mod sink;
 mod terminal;
+mod whereabouts;
 mod words;
 
 use std::process::ExitCode;

@@ -11,11 +11,13 @@ use clap::Args;
 
 use crate::config::admin_of;
 use crate::terminal::printable_lines;
+use crate::whereabouts;
 
 /// Ask a running Upcall on this machine how it is
 ///
-/// For health checks where there is no curl, such as in a container. Asks the admin port that the configuration names
-/// whether the process lives, or with --ready, whether it takes callbacks. The exit status is 0 if so, and 1 if not.
+/// For health checks where there is no curl, such as in a container. Asks the admin port of the process that runs with the
+/// configuration whether it lives, or with --ready, whether it takes callbacks. The exit status is 0 if so, and 1 if not.
+/// Whatever has become of the file since: on Linux the process itself says where its admin port is.
 ///
 /// Example: upcall health -c upcall.toml --ready
 #[derive(Args)]
@@ -40,7 +42,11 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let admin = match (arguments.admin, &arguments.config) {
         (Some(admin), _) => admin,
-        (None, Some(file)) => admin_of(file)?,
+        // The file may say something else by now, which was refused, and is not in force.
+        (None, Some(file)) => match whereabouts::ask(file) {
+            Some(admin) => admin,
+            None => admin_of(file)?,
+        },
         (None, None) => bail!("there is nobody to ask"),
     };
     let target = if arguments.ready { "/ready" } else { "/live" };

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use tracing::info;
+use tracing::{debug, info};
 use upcall_telemetry::log::{Layers, Written};
 use upcall_telemetry_otlp::Telemetry;
 
 use crate::config::Config;
 use crate::node::{Before, Node, Purpose};
 use crate::reload::InForce;
-use crate::{runtime, signals};
+use crate::{runtime, signals, whereabouts};
 
 /// Take callbacks and feed consumers, as a configuration file says
 ///
@@ -64,6 +64,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             telemetry.export(node.metrics());
         }
         let gateway = node.gateway();
+        if let Some(admin) = gateway.admin_addr()
+            && let Err(error) = whereabouts::tell(&arguments.config, admin)
+        {
+            debug!(%error, "`upcall health` has to go by the configuration file: nobody can be asked where this process is");
+        }
         let [callbacks, admin, health] = [gateway.local_addr(), gateway.admin_addr(), gateway.health_addr()]
             .map(|address| address.map(tracing::field::display));
         info!(callbacks, admin, health, "serving {summary}");
