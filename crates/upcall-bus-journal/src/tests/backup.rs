@@ -104,9 +104,12 @@ async fn a_copy_overwrites_nothing() {
     let killed = backups.path().join("killed");
     std::fs::create_dir(&killed).unwrap();
     std::fs::write(killed.join("journal.db.part"), "half").unwrap();
-    // SQLite would take it for what the next one lacks.
-    std::fs::write(killed.join("journal.db.part-journal"), [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]).unwrap();
     assert_eq!(reader.back_up(&killed).unwrap().events, 3);
+    // SQLite takes its journal for what is to be taken back of the next one.
+    let bytes = std::fs::read(killed.join("journal.db")).unwrap();
+    std::fs::remove_file(killed.join("journal.db")).unwrap();
+    std::fs::write(killed.join("journal.db.part-journal"), [0xd9; 1024]).unwrap();
+    assert_eq!(restore(&bytes[..], &killed).unwrap().events, 3);
     assert_eq!(std::fs::read_dir(&killed).unwrap().count(), 1);
     assert!(matches!(Reader::open(&backups.path().join("none")), Err(OpenError::Missing { .. })));
 }
