@@ -90,6 +90,7 @@ fn a_configuration_arrives_as_it_was_given() {
     let mut expected = given;
     // What the chart says of itself.
     expected["gateway"]["admin"] = "0.0.0.0:9090".into();
+    expected["gateway"]["health"] = "0.0.0.0:9091".into();
     expected["gateway"]["listen"] = "0.0.0.0:8080".into();
     expected["gateway"]["shutdown"] = json!({ "grace": "10s" });
     expected["log"] = json!({ "format": "json" });

@@ -50,9 +50,10 @@ fn probes_ask_where_the_configuration_says() {
             found.map(|port| port["containerPort"].as_u64().unwrap())
         };
         assert_eq!(port("admin"), Some(port_of("admin", "")), "{place}");
+        assert_eq!(port("health"), Some(port_of("health", "")), "{place}");
         assert_eq!(port("http"), gateway.contains_key("route").then(|| port_of("listen", "")), "{place}");
         for (probe, path) in [("startupProbe", "/live"), ("livenessProbe", "/live"), ("readinessProbe", "/ready")] {
-            assert_eq!(container[probe]["httpGet"], serde_json::json!({ "path": path, "port": "admin" }), "{place}");
+            assert_eq!(container[probe]["httpGet"], serde_json::json!({ "path": path, "port": "health" }), "{place}");
         }
     }
 }

@@ -36,6 +36,9 @@ spec:
     {{- if eq .component "gateway" }}
     - ports:
         - port: http
+        {{- if and $values.ingress.enabled (eq $values.ingress.controller "alb") }}
+        - port: health
+        {{- end }}
       {{- if $values.ingress.enabled }}
       from:
         {{- if eq $values.ingress.controller "nginx" }}

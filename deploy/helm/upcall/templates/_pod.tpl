@@ -21,7 +21,7 @@ labels:
 {{- /* The configuration: what was given, over what the chart says of itself. Takes `root` and `component`. */ -}}
 {{- define "upcall.config" -}}
 {{- $values := index .root.Values .component -}}
-{{- $config := dict "gateway" (dict "admin" "0.0.0.0:9090") "log" (dict "format" "json") -}}
+{{- $config := dict "gateway" (dict "admin" "0.0.0.0:9090" "health" "0.0.0.0:9091") "log" (dict "format" "json") -}}
 {{- if eq .component "gateway" -}}
 {{- $_ := set $config.gateway "listen" "0.0.0.0:8080" -}}
 {{- $_ := set $config.gateway "shutdown" (dict "grace" "10s") -}}
@@ -148,22 +148,25 @@ spec:
         {{- end }}
         - name: admin
           containerPort: {{ include "upcall.port" $config.gateway.admin }}
+        # /live and /ready alone.
+        - name: health
+          containerPort: {{ include "upcall.port" $config.gateway.health }}
       securityContext:
         {{- include "upcall.containerSecurity" . | nindent 8 }}
       resources:
         {{- toYaml $values.resources | nindent 8 }}
       # A journal that was not closed is checked before anything listens.
       startupProbe:
-        httpGet: { path: /live, port: admin }
+        httpGet: { path: /live, port: health }
         periodSeconds: 2
         failureThreshold: 60
       livenessProbe:
-        httpGet: { path: /live, port: admin }
+        httpGet: { path: /live, port: health }
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 3
       readinessProbe:
-        httpGet: { path: /ready, port: admin }
+        httpGet: { path: /ready, port: health }
         periodSeconds: 2
         timeoutSeconds: 2
         failureThreshold: 2
