@@ -12,6 +12,7 @@ mod doctor;
 mod documented;
 mod full_disk;
 mod function;
+mod health;
 mod kill;
 mod log;
 mod operate;
