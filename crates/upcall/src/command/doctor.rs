@@ -30,8 +30,8 @@ use report::{Part, Report};
 /// Grade: A without risk or harm, B with one risk, C with more, D with one harm, F with more.
 /// The exit status is 0 if nothing is worse than a note, 1 if something is, and 2 if something could not be looked at.
 ///
-/// What is on this machine is looked at and shown first, then NATS, which is waited for if it is not up yet; the grade
-/// comes last. A server that does not let us in is not waited for.
+/// The worst comes first, the grade last. A NATS server that is not up yet is waited for, and what was found on this
+/// machine is shown meanwhile. One that does not let us in is not waited for.
 ///
 /// Examples:
 ///   upcall doctor -c upcall.toml
@@ -97,21 +97,32 @@ fn examine(arguments: &Arguments) -> anyhow::Result<Report> {
         }
         report.add(part);
     };
-    show(local);
-    if let Some(nats) = &config.bus.nats {
-        let mut distant = Part::default();
-        match runtime::block_on(examine_nats(nats, &config, arguments)) {
-            Ok(found) => distant.add(found),
-            Err(error) => distant.could_not_look(format!("NATS: {error:#}")),
-        }
-        show(distant);
+    let Some(nats) = &config.bus.nats else {
+        show(local);
+        return Ok(report);
+    };
+    // Shown together with NATS's, unless that takes a while.
+    let mut kept_back = Some(local);
+    let mut meanwhile = || kept_back.take().into_iter().for_each(&mut show);
+    let found = runtime::block_on(examine_nats(nats, &config, arguments, &mut meanwhile));
+    let mut rest = kept_back.unwrap_or_default();
+    match found {
+        Ok(found) => rest.add(found),
+        Err(error) => rest.could_not_look(format!("NATS: {error:#}")),
     }
+    show(rest);
     Ok(report)
 }
 
-async fn examine_nats(nats: &Nats, config: &Outline, arguments: &Arguments) -> anyhow::Result<Vec<Finding>> {
+/// Looks at NATS, and does something else `meanwhile` where it has to be waited for.
+async fn examine_nats(
+    nats: &Nats,
+    config: &Outline,
+    arguments: &Arguments,
+    meanwhile: &mut dyn FnMut(),
+) -> anyhow::Result<Vec<Finding>> {
     let bus = NatsBus::connect(nats.options.clone()).await.context("bus.nats can't be used")?;
-    connect(&bus, arguments.wait).await?;
+    connect(&bus, arguments.wait, meanwhile).await?;
     let questions = Questions {
         consumers: config.consumers.clone(),
         monitor: nats.monitor.clone(),
@@ -125,10 +136,11 @@ async fn examine_nats(nats: &Nats, config: &Outline, arguments: &Arguments) -> a
 }
 
 /// Waits for a connection, and says so if that takes a while.
-async fn connect(bus: &NatsBus, wait: Duration) -> anyhow::Result<()> {
+async fn connect(bus: &NatsBus, wait: Duration, meanwhile: &mut dyn FnMut()) -> anyhow::Result<()> {
     let begun = Instant::now();
     if bus.connected_within(SILENCE.min(wait)).await.is_err() && !bus.link().borrow().refused {
         let wait = humantime::format_duration(wait);
+        meanwhile();
         eprintln!("upcall: waiting for NATS, {wait} at most: {}", bus.why_disconnected());
     }
     bus.connected_within(wait.saturating_sub(begun.elapsed())).await.map_err(|why| anyhow::anyhow!(why))

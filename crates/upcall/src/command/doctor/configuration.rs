@@ -11,7 +11,9 @@ pub(super) fn examine(config: &Outline) -> Vec<Finding> {
     let mut found = Vec::new();
     let admin = config.admin;
     if is_open(admin.ip()) {
-        found.push(kinds::ADMIN_OPEN.found(format!("`gateway.admin` is {admin}")));
+        // There, probes and Prometheus come from other addresses.
+        let kind = if is_in_pod() { &kinds::ADMIN_IN_POD } else { &kinds::ADMIN_OPEN };
+        found.push(kind.found(format!("`gateway.admin` is {admin}")));
     }
     for policy in &config.routes {
         let place = format!("route {}", policy.name());
@@ -29,6 +31,11 @@ pub(super) fn examine(config: &Outline) -> Vec<Finding> {
         found.push(kinds::KEYS_FETCHED.found("`keys.fetch` is on"));
     }
     found
+}
+
+/// Whether this runs in a pod of Kubernetes, which tells each of its containers so.
+fn is_in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
 /// Whether strangers may reach an address, as far as it tells.

@@ -33,7 +33,7 @@ pub(super) const JOURNAL: &[&Kind] = &[
 /// About the configuration.
 #[cfg(test)]
 pub(super) const CONFIGURATION: &[&Kind] =
-    &[&ADMIN_OPEN, &BUCKET_FROM_HEADER, &SIGNATURE_ONLY, &ANY_BUCKET, &KEYS_FETCHED];
+    &[&ADMIN_OPEN, &ADMIN_IN_POD, &BUCKET_FROM_HEADER, &SIGNATURE_ONLY, &ANY_BUCKET, &KEYS_FETCHED];
 
 pub(super) static JOURNAL_MISSING: Kind = kind(
     "journal-missing",
@@ -127,6 +127,14 @@ pub(super) static ADMIN_OPEN: Kind = kind(
     "Whoever reaches it reads metrics and the reasons of rejections, and changes what is logged.",
     "Let `gateway.admin` be a private address, or see to it that a firewall keeps strangers off. A load balancer needs `gateway.health` only.",
 );
+pub(super) static ADMIN_IN_POD: Kind = kind(
+    "admin-in-pod",
+    Note,
+    "The admin port is open to whoever reaches the pod",
+    "Probes and Prometheus must. Whoever else does reads metrics and the reasons of rejections, and changes what is \
+     logged.",
+    "Keep a NetworkPolicy such as that of `deploy/`, in a cluster whose network enforces it.",
+);
 pub(super) static BUCKET_FROM_HEADER: Kind = kind(
     "bucket-from-header",
     Risk,
@@ -169,7 +177,7 @@ mod tests {
 
 <!-- Generated from the code by a test; change the code. -->
 
-`upcall doctor -c upcall.toml` looks at the configuration, the journal and NATS, and says what would lose events, worst
+`upcall doctor -c upcall.toml` looks at the configuration, the journal and NATS, and says what would lose events, the worst
 first, each with its remedy. It changes nothing. With `--json` each finding has its `name` of these tables, `severity`,
 `what` was seen, `why` it matters, and the `remedy`; names stay from version to version.
 
@@ -186,8 +194,8 @@ first, each with its remedy. It changes nothing. With `--json` each finding has 
 | F | more harm |
 
 The exit status is 0 if nothing is worse than a note, 1 if something is, and 2 if something could not be looked at; there
-is no grade then, and what could not be looked at is named. This machine's findings come first, then NATS's: a server that is
-not up yet is waited for, for `--wait` (10 s by default), one that refuses the login is not.
+is no grade then, and what could not be looked at is named. A NATS server that is not up yet is waited for, for `--wait` (10 s by
+default), and this machine's findings are shown meanwhile. One that refuses the login is not waited for.
 ";
 
     /// Writes the reference anew where it differs, and fails: the repaired file belongs in the commit.
