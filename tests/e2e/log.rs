@@ -53,6 +53,35 @@ fn what_is_logged_changes_through_the_admin_port_and_goes_back() {
 }
 
 #[test]
+fn each_answer_has_a_line_where_somebody_wants_it() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::new());
+    let mut served = Served::start(&configuration(folder.path(), &signer, ""));
+    let upload = |object: &str, id: &str| {
+        let request = signer.upload("/oss/test", "examplebucket", object, id);
+        assert_eq!(exchange(served.callbacks, &request).unwrap().status, 200);
+    };
+    upload("unseen.png", "5CF3E7821AB22D0FDB867001");
+    assert_eq!(send(&served, "PUT", "/log?for=10m", "info,upcall_gateway=debug").status, 200);
+    upload("seen.png", "5CF3E7821AB22D0FDB867002");
+    assert_eq!(get(served.callbacks, "/nowhere").unwrap().status, 404);
+    assert_eq!(send(&served, "DELETE", "/log", "").status, 200);
+    let lines_with = |served: &mut Served, words: &str| {
+        let lines = served.lines().iter().filter(|line| line.contains(words)).cloned();
+        lines.collect::<Vec<_>>()
+    };
+    wait_until("the lines are there", || lines_with(&mut served, "what is logged").len() == 2);
+    let answers = lines_with(&mut served, "answered a callback");
+    let [taken, refused] = &answers[..] else { panic!("{answers:#?}") };
+    for part in
+        ["route=\"test\"", "outcome=\"accepted\"", "request_id=\"5CF3E7821AB22D0FDB86704D\"", " event=", "elapsed_us="]
+    {
+        assert!(taken.contains(part), "{part}: {taken}");
+    }
+    assert!(refused.contains("_unknown\"") && refused.contains("status=404"), "{refused}");
+    assert!(served.terminate().success());
+}
+
+#[test]
 fn a_line_about_an_event_has_its_id_and_the_request_id_of_its_upload() {
     if is_missing("lines about an event that NATS does not take") {
         return;

@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout_at;
-use tracing::Instrument;
+use tracing::{Instrument, debug};
 use upcall_bus::{Deadline, Message, PublishErrorKind, Receipt};
 use upcall_callback::{CallbackRequest, Target};
 use upcall_event::{EventId, TraceContext};
@@ -73,8 +73,10 @@ pub(crate) struct Progress<'s> {
     pub(crate) outcomes: Option<&'s Outcomes>,
     /// Kept only for a quarantine.
     pub(crate) body: Option<quarantine::Body>,
-    /// Kept only for an observer: the bus takes the event.
-    pub(crate) event: Option<(EventId, String, String)>,
+    /// The event's id, once there is an event.
+    pub(crate) id: Option<EventId>,
+    /// Its bucket and object. Kept only for an observer: the bus takes the event.
+    pub(crate) upload: Option<(String, String)>,
     /// Why a fallback is answered.
     pub(crate) fallback: Option<String>,
     pub(crate) trace: CallbackTrace,
@@ -154,9 +156,10 @@ impl Shared {
         };
         site.outcomes[route.index].count_proofs(&message.event.data.proof);
         stopwatch.lap(&self.measures.verify);
+        progress.id = Some(message.event.id);
         if self.observer.is_some() {
-            let event = &message.event;
-            progress.event = Some((event.id, event.data.bucket.clone(), event.data.object.clone()));
+            let data = &message.event.data;
+            progress.upload = Some((data.bucket.clone(), data.object.clone()));
         }
 
         let template = match &route.responder {
@@ -257,15 +260,25 @@ impl Shared {
             outcome,
             reason: reason.as_deref(),
         });
+        // Nothing of it is made unless somebody wants the line.
+        debug!(
+            route,
+            outcome,
+            status = response.status().as_u16(),
+            request_id = text(headers, &REQUEST_ID).map(printable),
+            event = progress.id.map(tracing::field::display),
+            elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            "answered a callback"
+        );
         if let Some(observer) = &self.observer {
-            let event = progress.event.as_ref();
+            let upload = progress.upload.as_ref();
             let observed = Observed {
                 route,
                 outcome,
                 reason: reason.as_deref(),
-                event: event.map(|(id, _, _)| *id),
-                bucket: event.map(|(_, bucket, _)| bucket.as_str()),
-                object: event.map(|(_, _, object)| object.as_str()),
+                event: progress.id,
+                bucket: upload.map(|(bucket, _)| bucket.as_str()),
+                object: upload.map(|(_, object)| object.as_str()),
                 request_id: text(headers, &REQUEST_ID),
                 peer,
                 elapsed,

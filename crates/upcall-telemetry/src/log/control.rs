@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tracing::info;
+use tracing::{Level, enabled, info};
 use tracing_subscriber::EnvFilter;
 
 use super::filter::{self, FilterError};
@@ -90,10 +90,16 @@ impl Control {
     fn changed(&self, state: &mut State, parsed: EnvFilter) -> Shown {
         state.change += 1;
         let shown = state.shown();
-        // Said by the filter that lets more pass, whichever it is.
-        info!(target: "upcall_telemetry", filter = shown.filter, "what is logged changes");
+        // Said once: by the filter that goes, or by the one that comes where the other lets no such line pass.
+        let say = || info!(target: TARGET, filter = shown.filter, "what is logged changes");
+        let is_said = enabled!(target: TARGET, Level::INFO);
+        if is_said {
+            say();
+        }
         (self.0.apply)(parsed);
-        info!(target: "upcall_telemetry", filter = shown.filter, "what is logged has changed");
+        if !is_said {
+            say();
+        }
         shown
     }
 
@@ -101,6 +107,9 @@ impl Control {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Whose line it is when the filter changes.
+const TARGET: &str = "upcall_telemetry";
 
 impl State {
     fn shown(&self) -> Shown {
