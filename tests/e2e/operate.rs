@@ -89,6 +89,28 @@ fn a_dead_letter_is_retried_when_its_cause_is_mended(site: &Site) {
 }
 
 #[test]
+fn a_replay_that_would_repeat_effects_asks_first() {
+    let site = Site::on_the_journal();
+    assert!(site.serve().terminate().success());
+    let replay = ["replay", "--consumer", "catalog", "--since", "1h"];
+    let text_of_file = std::fs::read_to_string(&site.file).unwrap();
+    for (sink, told) in [
+        ("webhook = { url = { env = \"UPCALL_TEST_UNSET\" } }", "under the same webhook-id"),
+        ("notify = { slack = { url = { env = \"UPCALL_TEST_UNSET\" } } }", "people are told again"),
+        ("command = { program = \"./nowhere\" }", "its program runs again"),
+    ] {
+        let sql = "sql = { url = \"sqlite://catalog.db\", table = \"uploads\" }";
+        std::fs::write(&site.file, text_of_file.replace(sql, sink)).unwrap();
+        refused(&site.upcall(&replay), told);
+        refused(&site.upcall(&replay), "add --yes");
+        let dry = text(&site.upcall(&[&replay[..], &["--dry-run"]].concat()));
+        assert!(dry.contains("1 event would be given to catalog"), "{dry}");
+        let given = text(&site.upcall(&[&replay[..], &["--yes", "--name", sink]].concat()));
+        assert!(given.contains("1 event was given") && given.contains("can't be taken back"), "{given}");
+    }
+}
+
+#[test]
 fn a_replay_fills_a_table_anew_on_the_journal() {
     a_replay_fills_a_table_anew(&Site::on_the_journal());
 }

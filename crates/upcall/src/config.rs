@@ -45,7 +45,7 @@ pub(crate) use gateway::Gateway;
 pub(crate) use keys::Keys;
 pub(crate) use log::Log;
 pub(crate) use nats::{Ack, Nats};
-pub(crate) use outline::{Outline, admin_of};
+pub(crate) use outline::{Outline, admin_of, sink_of};
 use reader::{Mistake, Reader, Section};
 pub(crate) use reload::Reload;
 pub(crate) use response::AnswerBy;

@@ -1,6 +1,6 @@
 //! The bus that an operator's command is about.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +44,11 @@ pub(crate) enum Operated {
 }
 
 impl BusArguments {
+    /// The configuration file, if one was named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// Finds out which bus was named, without looking for it.
     pub(crate) fn named(&self) -> anyhow::Result<Named> {
         let Some(file) = &self.config else { return Ok(Named::Journal(self.journal.clone())) };

@@ -1,5 +1,7 @@
 //! `upcall replay`: gives past events to one consumer again.
 
+mod again;
+
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -8,6 +10,8 @@ use clap::Args;
 use jiff::Timestamp;
 use upcall_bus::{Archive, ConsumerName, StoredEvent};
 use upcall_event::{Glob, SubjectFilter};
+
+use again::Again;
 
 use super::moment::Moment;
 use super::operated;
@@ -22,7 +26,8 @@ use crate::{runtime, signals};
 /// stored them, and reach back as far as the bus keeps events.
 ///
 /// A replay never makes a second effect in a sink that goes by the event's id, as the SQL sink does: what is in its
-/// table stays as it is. So to fill a table anew, remove the ids from its table of applied events, too.
+/// table stays as it is. So to fill a table anew, remove the ids from its table of applied events, too. A webhook, mail,
+/// chats and programs get what they have had once more: that is asked beforehand.
 ///
 /// An interrupted replay goes on when the same command is repeated: it has a name, made of its arguments or given by
 /// --name, and what was given under a name is not given under it once more. To give it all again, give it another name.
@@ -60,6 +65,9 @@ pub(crate) struct Arguments {
     /// Only count the events
     #[arg(long)]
     dry_run: bool,
+    /// Do it without asking. Needed for a webhook, mail, chats and programs where nobody can be asked
+    #[arg(short, long)]
+    yes: bool,
     #[command(flatten)]
     bus: operated::BusArguments,
 }
@@ -71,7 +79,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     runtime::block_on(async {
         let bus = arguments.bus.open().await?;
         let filters = bus.filters_of(&arguments.consumer).await?;
-        let replay = Replay::new(arguments, &*bus.archive(), filters).await?;
+        let again = Again::of(&arguments.consumer, arguments.bus.config());
+        if !arguments.dry_run && !again.may_go_on(&arguments.consumer, arguments.yes)? {
+            println!("Nothing was done.");
+            return Ok(ExitCode::FAILURE);
+        }
+        let replay = Replay::new(arguments, &*bus.archive(), filters, again).await?;
         replay.run(&*bus.archive()).await
     })
 }
@@ -107,6 +120,7 @@ struct Replay<'a> {
     last: u64,
     /// What the consumer reads by.
     filters: Vec<SubjectFilter>,
+    again: Again,
 }
 
 /// What became of the events that were looked at.
@@ -119,7 +133,12 @@ struct Counts {
 }
 
 impl<'a> Replay<'a> {
-    async fn new(arguments: &'a Arguments, archive: &dyn Archive, filters: Vec<SubjectFilter>) -> anyhow::Result<Self> {
+    async fn new(
+        arguments: &'a Arguments,
+        archive: &dyn Archive,
+        filters: Vec<SubjectFilter>,
+        again: Again,
+    ) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         let since = arguments.since.from(now)?;
         let until = arguments.until.as_ref().map_or(Ok(now), |until| until.from(now))?;
@@ -136,7 +155,7 @@ impl<'a> Replay<'a> {
             Some(name) => name.clone(),
             None => arguments.default_name()?,
         };
-        Ok(Self { arguments, name, since, until, after, last, filters })
+        Ok(Self { arguments, name, since, until, after, last, filters, again })
     }
 
     async fn run(&self, archive: &dyn Archive) -> anyhow::Result<ExitCode> {
@@ -191,7 +210,7 @@ impl<'a> Replay<'a> {
             ),
         }
         if !dry_run && wanted > 0 {
-            println!("To give them once more, repeat this with another --name. {UNDO}");
+            println!("To give them once more, repeat this with another --name. {}", self.again.to_undo());
         }
     }
 
@@ -240,10 +259,6 @@ impl<'a> Replay<'a> {
 fn given(count: u64) -> String {
     format!("{} {} given", plural(count, "event"), if count == 1 { "was" } else { "were" })
 }
-
-/// What can't be taken back, and why it need not be.
-const UNDO: &str = "There is nothing to undo: an event that was applied already changes nothing in a sink that goes by \
-                    its id.";
 
 impl Arguments {
     /// The replay's name, the same for the same arguments.

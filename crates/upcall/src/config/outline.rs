@@ -9,7 +9,7 @@ use upcall_verifier::Route as Policy;
 
 use super::document::{Document, Wanted};
 use super::reader::Section;
-use super::{Bus, ConfigError, bus, consumer, gateway, keys, route};
+use super::{Bus, ConfigError, bus, consumer, gateway, keys, route, sink};
 
 /// A configuration without the sinks and services that it names.
 #[derive(Debug, Clone)]
@@ -75,6 +75,22 @@ pub(crate) fn admin_of(file: &Path) -> Result<SocketAddr, ConfigError> {
     let mut document = Document::load(file, Wanted::Only(&["gateway"]))?;
     document.narrow("gateway", |key| key == "admin");
     Ok(document.read(|reader, table| Some(gateway::read(reader.root(table).section("gateway", "")).admin))?.0)
+}
+
+/// What the sink of a file's consumer is called, such as `sql`. `None` where the file has no such consumer.
+///
+/// # Errors
+/// If the file can't be read.
+pub(crate) fn sink_of(file: &Path, consumer: &str) -> Result<Option<&'static str>, ConfigError> {
+    let document = Document::load(file, Wanted::Only(&["consumer"]))?;
+    let find = |table: &toml::Table| {
+        let consumers = table.get("consumer")?.as_array()?.iter().filter_map(toml::Value::as_table);
+        let found = consumers
+            .into_iter()
+            .find(|table| table.get("name").is_some_and(|name| name.as_str() == Some(consumer)))?;
+        sink::NAMES.into_iter().find(|sink| found.contains_key(*sink))
+    };
+    Ok(document.read(|_, table| Some(find(&table)))?.0)
 }
 
 #[cfg(test)]

@@ -20,11 +20,14 @@ pub(crate) enum Sink {
     Command(upcall_sink_command::Options),
 }
 
+/// What the tables of sinks are called.
+pub(super) const NAMES: [&str; 4] = ["sql", "webhook", "notify", "command"];
+
 impl Sink {
     /// Reads the one sink of a `[[consumer]]`. `None` where mistakes leave none; they are on record.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         // One entry for each sink. Each is read, so that every mistake is reported.
-        let is_named = ["sql", "webhook", "notify", "command"].iter().any(|sink| section.has(sink));
+        let is_named = NAMES.iter().any(|sink| section.has(sink));
         let sinks = [
             section
                 .optional_section("sql", "Keeps a table of uploads in a SQL database.")
