@@ -63,6 +63,9 @@ fn every_mistake_is_reported_at_once_with_its_path() {
     ] {
         assert!(report.contains(expected), "{expected:?} is missing in:\n{report}");
     }
+    let line = |told: &str| told.split("line ").nth(1)?.split([',', ':']).next()?.parse::<u32>().ok();
+    let lines: Vec<u32> = report.lines().filter_map(line).collect();
+    assert!(lines.len() >= 10 && lines.is_sorted(), "they come by their places:\n{report}");
 }
 
 #[test]

@@ -125,6 +125,8 @@ impl Document {
                 for mistake in &mut mistakes {
                     place(mistake, &text, &written, &origins);
                 }
+                // As whoever mends them comes to them; what is in no line of the file comes last.
+                mistakes.sort_by_cached_key(|mistake| line_of(&text, &mistake.path).unwrap_or(usize::MAX));
                 Err(ConfigError::Mistaken { file, mistakes })
             }
         }
