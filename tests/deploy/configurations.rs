@@ -81,6 +81,41 @@ fn a_pod_may_connect_to_what_its_configuration_names() {
     }
 }
 
+/// A gateway that is alone takes a changed configuration up as it runs. Of several, one after the other is replaced.
+#[test]
+fn a_changed_configuration_replaces_no_pod_that_is_alone() {
+    let Some(everything) = everything() else { return };
+    for rendered in everything {
+        for (workload, template) in rendered.workloads().filter(|(_, template)| container(template) == "upcall") {
+            let name = workload["metadata"]["name"].as_str().unwrap();
+            let volume = list(&template["spec"]["volumes"]).iter().find(|volume| volume["name"] == "configuration");
+            let sources = list(&volume.unwrap()["projected"]["sources"]);
+            let map = sources.iter().find_map(|source| source["configMap"]["name"].as_str()).unwrap();
+            let is_replaced = map != name || template["metadata"]["annotations"]["checksum/configuration"].is_string();
+            assert_eq!(is_replaced, workload["kind"] == "Deployment", "{}: {name}", rendered.name);
+        }
+    }
+}
+
+/// Otherwise a rolling update takes old pods away before the balancer has the new ones.
+#[test]
+fn behind_an_alb_a_new_pod_is_ready_once_the_balancer_has_it() {
+    let Some(everything) = everything() else { return };
+    let gate = serde_json::json!([{ "conditionType": "target-health.alb.k8s.alibabacloud" }]);
+    let mut gated = 0;
+    for rendered in everything {
+        let has_alb = rendered.all("Ingress").any(|ingress| ingress["spec"]["ingressClassName"] == "alb");
+        for (workload, template) in rendered.workloads() {
+            let component = &template["metadata"]["labels"]["app.kubernetes.io/component"];
+            let waits = has_alb && workload["kind"] == "Deployment" && component == "gateway";
+            let gates = &template["spec"]["readinessGates"];
+            assert_eq!(*gates, if waits { gate.clone() } else { Value::Null }, "{}", rendered.name);
+            gated += u32::from(waits);
+        }
+    }
+    assert_eq!(gated, 2, "the example and the chart");
+}
+
 /// Killed before its shutdown has ended, a process loses nothing, but what it had not handed back waits for `ack_wait`.
 #[test]
 fn a_pod_has_the_time_that_its_shutdown_takes() {

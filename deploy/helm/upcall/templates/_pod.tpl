@@ -103,6 +103,16 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
+{{- /* Where pods may run. Takes the values of a part. */ -}}
+{{- define "upcall.placement" -}}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $ $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- /* A pod of Upcall's. Takes `root`, `component`, and `data`: whether it has a volume for its journal. */ -}}
 {{- define "upcall.template" -}}
 {{- $values := index .root.Values .component -}}
@@ -110,10 +120,25 @@ capabilities:
 metadata:
   labels:
     {{- include "upcall.labels" . | nindent 4 }}
+  {{- if or $values.podAnnotations (not .data) }}
   annotations:
-    # Another configuration, another pod.
+    {{- if not .data }}
+    # Another configuration, another pod, while the others take callbacks. One that is alone takes it up as it runs.
     checksum/configuration: {{ include "upcall.config" . | sha256sum }}
+    {{- end }}
+    {{- with $values.podAnnotations }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- end }}
 spec:
+  {{- with include "upcall.placement" $values | trim }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  {{- if and (eq .component "gateway") (not .data) .root.Values.ingress.enabled (eq .root.Values.ingress.controller "alb") }}
+  # Ready once the balancer sends it callbacks: deploy/kubernetes/components/ingress-alb has the reason and the source.
+  readinessGates:
+    - conditionType: target-health.alb.k8s.alibabacloud
+  {{- end }}
   serviceAccountName: {{ .root.Release.Name }}-{{ .component }}
   automountServiceAccountToken: false
   enableServiceLinks: false
@@ -141,6 +166,10 @@ spec:
       image: {{ printf "%s:%s" .root.Values.image.repository (.root.Values.image.tag | default .root.Chart.AppVersion) | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       args: [serve, -c, /etc/upcall/upcall.toml]
+      {{- with $values.env }}
+      env:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       ports:
         {{- if eq .component "gateway" }}
         - name: http
