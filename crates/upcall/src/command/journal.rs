@@ -121,6 +121,6 @@ fn summary(contents: &Contents) -> String {
     let letters = plural(contents.dead_letters, "dead letter");
     let Some((first, last)) = contents.sequences else { return format!("no events, {letters}, {size}") };
     let newest = contents.newest_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    let newest = newest.map(|time| format!(" of {time:.0}")).unwrap_or_default();
+    let newest = newest.map(|time| format!(", the newest of {time:.0}")).unwrap_or_default();
     format!("{}, numbers {first} to {last}{newest}, {letters}, {size}", plural(contents.events, "event"))
 }
