@@ -120,7 +120,9 @@ pub(super) fn fit(
         consumer.concurrency = NonZeroUsize::new(room.min(BATCHES)).unwrap_or(NonZeroUsize::MIN);
     }
     if !given.batch_max {
-        consumer.batch_max = NonZeroUsize::new(room / consumer.concurrency).unwrap_or(NonZeroUsize::MIN);
+        // Each batch has its costs. Where a rate bounds them, all that are under way have to share it.
+        let batch = if options.rate.is_some() { room / consumer.concurrency } else { at_once };
+        consumer.batch_max = NonZeroUsize::new(batch).unwrap_or(NonZeroUsize::MIN);
     }
     let needed = time_for_a_batch(options, consumer);
     if !given.deliver_timeout {
