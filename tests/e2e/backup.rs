@@ -226,6 +226,27 @@ fn a_journal_that_was_copied_is_not_restored_without_its_log() {
 }
 
 #[test]
+fn an_event_that_was_overwritten_is_named() {
+    let site = Site::new();
+    let mut served = Served::start(&site.file);
+    site.under_load(&served, || {});
+    assert!(served.terminate().success());
+    let db = Connection::open(site.path("journal/journal.db")).unwrap();
+    let overwrite = "UPDATE event SET payload = substr(payload, 1, 200) || hex(zeroblob(32)) || substr(payload, 265)";
+    assert_eq!(db.execute(&format!("{overwrite} WHERE sequence = 7"), ()).unwrap(), 1);
+    drop(db);
+    let named = |arguments: &[&str], status: i32| {
+        let output = site.upcall(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let is_named = said.contains("1 event can't be read any more, number 7:");
+        assert!(output.status.code() == Some(status) && is_named, "{arguments:?}: {said}");
+    };
+    named(&["journal", "check", "-j", "journal"], 1);
+    named(&["journal", "backup", "-j", "journal", "copy"], 0);
+    named(&["journal", "restore", "copy", "back"], 0);
+}
+
+#[test]
 fn what_keeps_a_backup_from_being_made_is_said_and_nothing_is_left_of_it() {
     let site = Site::new();
     let mut served = Served::start(&site.file);
