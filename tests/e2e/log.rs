@@ -115,3 +115,44 @@ fn a_line_about_an_event_has_its_id_and_the_request_id_of_its_upload() {
     let said = said.unwrap();
     assert!(said.contains(&format!("request_id=\"{request_id}\"")) && said.contains("event="), "{said}");
 }
+
+#[test]
+fn no_level_logs_a_body_or_a_signature() {
+    if is_missing("what is logged of what goes over NATS") {
+        return;
+    }
+    let (server, folder, signer) = (NatsServer::start(), tempfile::tempdir().unwrap(), Signer::new());
+    let file = folder.path().join("upcall.toml");
+    let text = format!(
+        "[gateway]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[log]\nfilter = \"trace,async_nats=trace,hyper=trace\"\n\
+         [bus]\njournal = \"./journal\"\nnats = {{ url = {:?}, ack = \"broker\" }}\n{}\
+         [[route]]\nname = \"test\"\npath = \"/oss/test\"\n\
+         [[consumer]]\nname = \"catalog\"\nstart = \"oldest\"\nsql = {{ url = \"sqlite://catalog.db\", table = \"uploads\" }}\n",
+        server.url(),
+        signer.configuration()
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut served = Served::start(&file);
+    wait_until("it is ready", || get(served.admin, "/ready").unwrap().status == 200);
+    let secret = "a-value-that-is-in-the-body-alone";
+    let body = serde_json::json!({ "bucket": "examplebucket", "object": "a.png", "size": 1024, "reqId": "5CF3E782", "x:note": secret });
+    let request = signer.request("/oss/test", "application/json", &body.to_string());
+    let signature = String::from_utf8(request.clone()).unwrap();
+    let signature = signature
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().starts_with("authorization: ").then(|| line[15..].to_owned()));
+    let signature = signature.unwrap();
+    assert_eq!(exchange(served.callbacks, &request).unwrap().status, 200);
+    wait_until("the consumer has it", || {
+        let metrics = get(served.admin, "/metrics").unwrap().text();
+        metrics.contains("upcall_consumer_deliveries_total{consumer=\"catalog\",outcome=\"done\"} 1")
+    });
+    // What was logged before this line was written before it.
+    assert_eq!(get(served.callbacks, "/the-end").unwrap().status, 404);
+    wait_until("the log has the end", || served.lines().iter().any(|line| line.contains("refused a request")));
+    let lines = served.lines();
+    for hidden in [secret, signature.as_str()] {
+        let told = lines.iter().find(|line| line.contains(hidden));
+        assert_eq!(told, None, "{hidden} is in the log");
+    }
+}

@@ -103,7 +103,10 @@ pub fn start(format: Format, filter: &str, layers: Layers) -> Result<Logging, Fi
     };
     // One filter for all who see lines. What is recorded of traces is none of them.
     let lines: Vec<_> = layers.lines.into_iter().chain([lines]).collect();
-    let lines = lines.with_filter(reloaded.and(filter_fn(|metadata| metadata.target() != trace::TARGET)));
+    let may_be_told = filter_fn(|metadata| {
+        metadata.target() != trace::TARGET && *metadata.level() <= filter::most_of(metadata.target())
+    });
+    let lines = lines.with_filter(reloaded.and(may_be_told));
     let spans = layers.spans.map(|spans| spans.with_filter(filter_fn(|metadata| metadata.target() == trace::TARGET)));
     let layers: Vec<_> = spans.map(Layer::boxed).into_iter().chain([lines.boxed()]).collect();
     // An error means that logging was started before, as in a test: the first start holds.
