@@ -186,6 +186,25 @@ async fn shutting_down_says_so_first_and_lets_callbacks_finish() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_is_served_within_the_grace_and_let_go() {
+    let mut gateway = start(|options| options.shutdown.grace = Duration::from_secs(2)).await;
+    let request = callback("/oss/avatars").replacen("HTTP/1.1\r\n", "HTTP/1.0\r\nconnection: keep-alive\r\n", 1);
+    let mut kept = gateway.connect().await;
+    kept.write(&request).await;
+    kept.answer().await.assert_accepted();
+    drop(gateway.stop.take());
+    while gateway.page("/ready").await.status == 200 {}
+    kept.write(&request).await;
+    kept.answer().await.assert_accepted();
+    kept.closed().await;
+    let mut new = gateway.connect().await;
+    new.write(&request).await;
+    new.answer().await.assert_accepted();
+    new.closed().await;
+    assert_eq!(timeout(LONG, gateway.task).await.unwrap().unwrap(), Ok(()));
+}
+
+#[tokio::test]
 async fn a_callback_that_does_not_finish_does_not_keep_the_process() {
     let mut gateway = start(|options| options.shutdown.drain = Duration::from_millis(50)).await;
     gateway.behave(Behaviour::Hang);
