@@ -17,6 +17,9 @@ use crate::config::setting::{Setting, word};
 /// The most who get one mail: servers take 100 at least (RFC 5321 §4.5.3.1.8).
 const TO_MAX: usize = 100;
 
+/// Not what stands there: it may be a URL with a password.
+const NO_SERVER: &str = "takes a name and a port, such as \"smtp.example.com:587\", and no URL";
+
 impl Setting for Security {
     const KIND: &'static str = "\"starttls\", \"tls\" or \"none\"";
 
@@ -106,16 +109,13 @@ fn read_server(section: &Section<'_>, server: &str, security: Security) -> Optio
         None => None,
         Some(Ok(port)) => Some(port),
         Some(Err(_)) => {
-            section.mistake(
-                "server",
-                format!("takes a name and a port, such as \"smtp.example.com:587\", not {server:?}"),
-            );
+            section.mistake("server", NO_SERVER);
             return None;
         }
     };
     let is_name = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
     if host.parse::<IpAddr>().is_err() && (host.is_empty() || !host.chars().all(is_name)) {
-        section.mistake("server", format!("takes a name and a port, such as \"smtp.example.com:587\", not {server:?}"));
+        section.mistake("server", NO_SERVER);
         return None;
     }
     let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());

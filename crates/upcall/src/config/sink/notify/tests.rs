@@ -114,3 +114,12 @@ fn every_mistake_is_named_and_no_secret_shown() {
     assert_mistake("", &mail("a@b.c", "[\"x\\ny@b.c\"]"), "is no mail address");
     assert_mistake("", &mail("a@b.c", "[\"x@b.c\"]"), "consumer[0].notify.mail: has one of `user` and `password`");
 }
+
+#[test]
+fn a_url_in_place_of_the_mail_servers_name_is_not_shown() {
+    for server in
+        ["smtp://ops:hunter2@smtp.example.com", "ops:hunter2@smtp.example.com:587", "smtp.example.com:hunter2"]
+    {
+        assert_mistake("", &MAIL.replace("smtp.example.com", server), "mail.server: takes a name and a port");
+    }
+}
