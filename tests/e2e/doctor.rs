@@ -111,7 +111,7 @@ fn what_a_configuration_allows_is_found() {
     has(&file, "note", "keys-fetched");
 }
 
-/// There, probes and Prometheus have to reach it; whether a policy keeps others off can't be seen.
+/// There, Prometheus has to reach it; whether a policy keeps others off can't be seen.
 #[test]
 fn an_admin_port_on_all_addresses_is_a_note_in_a_pod() {
     let folder = tempfile::tempdir().unwrap();

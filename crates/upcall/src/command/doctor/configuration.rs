@@ -11,7 +11,7 @@ pub(super) fn examine(config: &Outline) -> Vec<Finding> {
     let mut found = Vec::new();
     let admin = config.admin;
     if is_open(admin.ip()) {
-        // There, probes and Prometheus come from other addresses.
+        // There, Prometheus comes from another address.
         let kind = if is_in_pod() { &kinds::ADMIN_IN_POD } else { &kinds::ADMIN_OPEN };
         found.push(kind.found(format!("`gateway.admin` is {admin}")));
     }

@@ -131,7 +131,7 @@ pub(super) static ADMIN_IN_POD: Kind = kind(
     "admin-in-pod",
     Note,
     "The admin port is open to whoever reaches the pod",
-    "Probes and Prometheus must. Whoever else does reads metrics and the reasons of rejections, and changes what is \
+    "Prometheus must. Whoever else does reads metrics and the reasons of rejections, and changes what is \
      logged.",
     "Keep a NetworkPolicy such as that of `deploy/`, in a cluster whose network enforces it.",
 );
