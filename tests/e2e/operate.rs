@@ -45,6 +45,12 @@ fn a_dead_letter_is_retried_when_its_cause_is_mended(site: &Site) {
     }
     let numbers: Vec<String> = letters.iter().map(|letter| letter["number"].to_string()).collect();
 
+    let waiting = |count: u32| {
+        let shown = format!("upcall_consumer_dead_letters{{consumer=\"catalog\"}} {count}");
+        wait_until("the metric counts them", || get(served.admin, "/metrics").unwrap().text().contains(&shown));
+    };
+    waiting(2);
+
     let table = text(&site.upcall(&["dead", "list", "--older-than", "0s", "--newer-than", "1h"]));
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines.len() == 3 && lines[0].starts_with("NUMBER"), "{table}");
@@ -78,6 +84,7 @@ fn a_dead_letter_is_retried_when_its_cause_is_mended(site: &Site) {
     wait_until("the rows are there", || site.objects().len() == 4);
     assert_eq!(text(&site.upcall(&["dead", "list"])), "");
     assert_eq!(site.effects(), 4, "each upload has had its effect once");
+    waiting(0);
     refused(&site.upcall(&["dead", "retry", &numbers[1]]), "no dead letter");
 
     site.refuse("worse");

@@ -1,14 +1,21 @@
 //! How far consumers are, as the server knows it.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use async_nats::jetstream::consumer::Info;
-use futures_util::future::try_join_all;
+use async_nats::jetstream::response::Response;
+use futures_util::future::{join, try_join_all};
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::timeout;
 use upcall_bus::{ArchiveError, ConsumerName, ConsumerSpec};
 
 use crate::NatsBus;
 use crate::connection::text;
 use crate::difference::selection;
-use crate::names::header;
+use crate::names::{DEAD_PREFIX, dead_subject, header};
 use crate::session::Lane;
 use crate::stored::{Which, stored_if_there};
 
@@ -21,6 +28,25 @@ pub struct Progress {
     pub unsettled: u64,
     /// When the oldest of them was stored; `None` where there is none.
     pub oldest: Option<Timestamp>,
+    /// Its dead letters; `None` where the server does not say at once.
+    pub dead_letters: Option<u64>,
+}
+
+/// How long the server may take to count dead letters. To a user who may not ask it says nothing, and how far consumers are
+/// must not wait for that.
+const COUNT_TIME: Duration = Duration::from_millis(250);
+
+/// What is wanted of a stream's state.
+#[derive(Deserialize)]
+struct Counted {
+    state: CountedState,
+}
+
+#[derive(Deserialize)]
+struct CountedState {
+    /// Messages by subject; not there where there are none.
+    #[serde(default)]
+    subjects: HashMap<String, u64>,
 }
 
 impl NatsBus {
@@ -29,8 +55,24 @@ impl NatsBus {
     /// # Errors
     /// If the server can't be asked.
     pub async fn progress(&self, consumers: &[ConsumerSpec]) -> Result<Vec<Progress>, ArchiveError> {
-        let found = try_join_all(consumers.iter().map(|consumer| self.progress_of(&consumer.name))).await?;
-        Ok(found.into_iter().flatten().collect())
+        let far = try_join_all(consumers.iter().map(|consumer| self.progress_of(&consumer.name)));
+        let (found, dead) = join(far, timeout(COUNT_TIME, self.dead_letters())).await;
+        let dead = dead.ok().flatten();
+        let counted = |progress: Progress| {
+            let count = |dead: &HashMap<_, _>| dead.get(&dead_subject(&progress.consumer)).copied().unwrap_or(0);
+            Progress { dead_letters: dead.as_ref().map(count), ..progress }
+        };
+        Ok(found?.into_iter().flatten().map(counted).collect())
+    }
+
+    /// How many dead letters there are on each subject.
+    async fn dead_letters(&self) -> Option<HashMap<String, u64>> {
+        let question = json!({ "subjects_filter": format!("{DEAD_PREFIX}.>") });
+        let asked = self.shared.context.request(format!("STREAM.INFO.{}", self.names().dead()), &question);
+        match asked.await.ok()? {
+            Response::Ok(Counted { state }) => Some(state.subjects),
+            Response::Err { .. } => None,
+        }
     }
 
     async fn progress_of(&self, name: &ConsumerName) -> Result<Option<Progress>, ArchiveError> {
@@ -47,7 +89,7 @@ impl NatsBus {
                 oldest = oldest.into_iter().chain(stored).min();
             }
         }
-        Ok(is_there.then(|| Progress { consumer: name.clone(), unsettled, oldest }))
+        Ok(is_there.then(|| Progress { consumer: name.clone(), unsettled, oldest, dead_letters: None }))
     }
 
     /// When the oldest event was stored that a consumer has not settled; `None` if the last one has just been.

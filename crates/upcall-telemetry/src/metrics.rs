@@ -150,6 +150,9 @@ metrics! {
     /// Events on the bus that a consumer has not settled. On NATS it is the same number in each process that runs the
     /// consumer.
     consumer_lag: Family<ConsumerLabels, Gauge> = "upcall_consumer_lag_events", new Family::default();
+    /// Dead letters of a consumer, until somebody retries or drops them. On NATS it is the same number in each process that
+    /// runs the consumer.
+    consumer_dead: Family<ConsumerLabels, Gauge> = "upcall_consumer_dead_letters", new Family::default();
     /// Age of the oldest event that a consumer has not settled; 0 when there is none.
     consumer_oldest: Family<ConsumerLabels, Gauge> = "upcall_consumer_oldest_unsettled_age" in Seconds, new Family::default();
     /// Whether the journal keeps events beyond their retention, since a consumer has not settled them: 1 if so. The relay

@@ -38,6 +38,7 @@ pub(crate) fn of_journal(metrics: &Metrics, journal: &Journal, is_consumed: bool
             }
             metrics.consumer_lag.get_or_create_owned(&labels).set(signed(consumer.lag));
             metrics.consumer_oldest.get_or_create_owned(&labels).set(signed(oldest));
+            metrics.consumer_dead.get_or_create_owned(&labels).set(signed(consumer.dead_letters));
         }
     });
 }
@@ -79,8 +80,8 @@ pub(crate) fn of_consumers(metrics: &Metrics, members: Members) {
 /// Forgets the figures of a consumer that there is no more; what was counted stays.
 pub(crate) fn forget_consumer(metrics: &Metrics, name: &str) {
     let labels = ConsumerLabels { consumer: name.to_owned() };
-    for gauge in [&metrics.consumer_ready, &metrics.consumer_in_flight, &metrics.consumer_lag, &metrics.consumer_oldest]
-    {
+    let Metrics { consumer_ready, consumer_in_flight, consumer_lag, consumer_oldest, consumer_dead, .. } = metrics;
+    for gauge in [consumer_ready, consumer_in_flight, consumer_lag, consumer_oldest, consumer_dead] {
         gauge.remove(&labels);
     }
 }

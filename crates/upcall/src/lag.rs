@@ -88,11 +88,14 @@ impl Question {
         let known = self.lock();
         // One that there is no more may have been asked about.
         let is_there = |progress: &&Progress| consumers.iter().any(|spec| spec.name == progress.consumer);
-        for Progress { consumer, unsettled, oldest } in known.progress.iter().filter(is_there) {
+        for Progress { consumer, unsettled, oldest, dead_letters } in known.progress.iter().filter(is_there) {
             let labels = ConsumerLabels { consumer: consumer.to_string() };
             let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs().max(0));
             metrics.consumer_lag.get_or_create_owned(&labels).set(signed(*unsettled));
             metrics.consumer_oldest.get_or_create_owned(&labels).set(age);
+            if let Some(dead_letters) = dead_letters {
+                metrics.consumer_dead.get_or_create_owned(&labels).set(signed(*dead_letters));
+            }
         }
     }
 
