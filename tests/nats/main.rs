@@ -9,6 +9,7 @@ mod deaths;
 mod differences;
 mod examine;
 mod harness;
+mod leaderless;
 mod letters;
 mod lost_consumer;
 mod permissions;

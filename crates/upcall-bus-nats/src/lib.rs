@@ -7,6 +7,7 @@
 //!   delivered or waiting, the server is told so; a process that dies is noticed after `ack_wait`.
 //! - **Attempts are ours**, in a bucket: hand-backs, outages and crashes burn none (ADR 8). Dead letters are published
 //!   before the event is settled, and do not rest on advisories.
+//! - **What passes is waited for**, until the deadline of the publication: a connection, or a leader of the stream.
 //! - **It heals by itself.** Servers may come, go and hang at any time; [`NatsBus::fault`] says what is wrong now.
 //! - A message is told from another one in its place by the time at which the stream stored it: a stream that lost its
 //!   end in a power failure gives the same sequences to other events.
@@ -25,6 +26,7 @@ pub mod names;
 mod off;
 mod options;
 mod outbox;
+mod persist;
 mod progress;
 mod provision;
 mod publish;

@@ -24,12 +24,12 @@ const LETTER_ROOM: usize = 8 << 10;
 impl Publisher for NatsBus {
     async fn publish(&self, message: Message, deadline: Deadline) -> Result<Receipt, PublishError> {
         trace::published_on(trace::NATS, message.event.trace.as_ref());
-        self.publish_ref(&message, deadline).await
+        self.publish_until(&message, deadline).await
     }
 }
 
 impl NatsBus {
-    /// Publishes an event that may be needed afterwards, as [`Publisher::publish`] does.
+    /// Publishes an event that has somewhere else to go: what [`Publisher::publish`] would wait for is an error at once.
     ///
     /// # Errors
     /// As there.
@@ -38,7 +38,7 @@ impl NatsBus {
             return Err(PublishErrorKind::Timeout.into());
         }
         if self.shared.options.freezes {
-            return self.publish_thawed(message, deadline).await;
+            return self.publish_until(message, deadline).await;
         }
         // The client would keep it until it is connected again, which may be long after the deadline.
         if !self.shared.is_connected() {

@@ -9,6 +9,7 @@ use upcall_bus::{Deadline, Message, PublishError, PublishErrorKind, Receipt};
 
 use crate::NatsBus;
 use crate::connection::Shared;
+use crate::persist::Doubt;
 
 /// How long a server may say nothing at all, to this event and to all others, before the connection is taken for dead. A
 /// live one in the same region answers in milliseconds, and a callback has 4.5 seconds in all.
@@ -16,9 +17,13 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 impl NatsBus {
     /// Publishes over a connection that may be dead. One that ends, or stays silent, is made anew, and the event is sent
-    /// again: it has the same id, so the stream holds it once. If it was stored the first time, too, it is told to be a
-    /// duplicate.
-    pub(crate) async fn publish_thawed(&self, message: &Message, deadline: Deadline) -> Result<Receipt, PublishError> {
+    /// again: it has the same id, so the stream holds it once.
+    pub(crate) async fn publish_thawed(
+        &self,
+        message: &Message,
+        deadline: Deadline,
+        doubt: &Doubt,
+    ) -> Result<Receipt, PublishError> {
         let mut may_doubt = true;
         loop {
             let generation = self.connected_by(deadline).await?;
@@ -35,15 +40,16 @@ impl NatsBus {
                 // What has been answered has been, whatever became of the connection.
                 biased;
                 published = self.publish_once(message) => match published {
-                    Err(error) if error.kind == PublishErrorKind::Unavailable && !self.is_still(generation) => {}
+                    Err(error) if error.kind == PublishErrorKind::Unavailable && !self.is_still(generation) => doubt.raise(),
                     published => {
                         self.shared.note_heard();
                         return published;
                     }
                 },
-                () = self.lost(generation) => {}
+                () = self.lost(generation) => doubt.raise(),
                 () = silence => {
                     may_doubt = false;
+                    doubt.raise();
                     self.shared.give_up(generation).await;
                     let _ = timeout_at(deadline.instant().into(), self.lost(generation)).await;
                 }
@@ -53,7 +59,7 @@ impl NatsBus {
     }
 
     /// Waits for a connection, and says which it is.
-    async fn connected_by(&self, deadline: Deadline) -> Result<u64, PublishError> {
+    pub(crate) async fn connected_by(&self, deadline: Deadline) -> Result<u64, PublishError> {
         let mut link = self.link();
         let connected = timeout_at(deadline.instant().into(), link.wait_for(|link| link.connected)).await;
         match connected {
@@ -63,7 +69,7 @@ impl NatsBus {
     }
 
     /// Waits until a connection is no more.
-    async fn lost(&self, generation: u64) {
+    pub(crate) async fn lost(&self, generation: u64) {
         // A sender that is gone means that the bus is, too.
         let _ = self.link().wait_for(|link| !link.connected || link.generation != generation).await;
     }
