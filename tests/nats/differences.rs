@@ -7,9 +7,9 @@ use async_nats::jetstream::stream;
 use upcall_bus::conformance::message;
 use upcall_bus::{Bus, ConsumerSpec, Deadline, Publisher, Start};
 use upcall_bus_nats::examine::Questions;
-use upcall_bus_nats::{Options, Severity};
+use upcall_bus_nats::{NatsBus, Options, Severity};
 use upcall_tests::executable::PATIENCE;
-use upcall_tests::nats::{self, NatsServer};
+use upcall_tests::nats::{self, NatsCluster, NatsServer};
 
 use crate::harness::{connect, in_time};
 
@@ -139,4 +139,31 @@ async fn a_stream_that_can_t_be_read_directly_is_found_and_mended() {
         assert_eq!(bus.provision(&[]).await.unwrap(), [format!("mended stream {name}")]);
         assert_eq!(bus.check(&[]).await.unwrap(), []);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_with_too_few_replicas_get_them() {
+    if nats::is_missing("streams with too few replicas") {
+        return;
+    }
+    let cluster = NatsCluster::start(3);
+    let mut options = Options { urls: cluster.urls(), ..Options::new("") };
+    let made = async |bus: &NatsBus| {
+        let patience = Deadline::after(PATIENCE);
+        loop {
+            match bus.provision(&[]).await {
+                Ok(done) => return done,
+                Err(error) => assert!(!patience.has_passed(), "{error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let (bus, _) = connect(options.clone()).await;
+    made(&bus).await;
+    options.streams.replicas = 3;
+    let (bus, _) = connect(options).await;
+    let found = bus.check(&[]).await.unwrap();
+    assert!(found.iter().any(|found| found.problem == "has 1 replica, not 3" && found.severity == Severity::Risky));
+    made(&bus).await;
+    assert_eq!(in_time(bus.check(&[])).await.unwrap(), []);
 }

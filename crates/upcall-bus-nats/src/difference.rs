@@ -105,8 +105,10 @@ pub(crate) fn compare(wanted: &Config, info: &Info, differences: &mut Vec<Differ
     } else if window != wanted.duplicate_window {
         differs(Severity::Differs, format!("recognises an id for {window:?}, not {:?}", wanted.duplicate_window));
     }
-    if found.num_replicas != wanted.num_replicas {
-        differs(Severity::Differs, format!("has {} replicas, not {}", found.num_replicas, wanted.num_replicas));
+    let (has, wants) = (found.num_replicas, wanted.num_replicas);
+    if has != wants {
+        let severity = if has < wants { Severity::Risky } else { Severity::Differs };
+        differs(severity, format!("has {has} {}, not {wants}", if has == 1 { "replica" } else { "replicas" }));
     }
     if found.max_age != wanted.max_age {
         differs(Severity::Differs, format!("keeps events for {:?}, not {:?}", found.max_age, wanted.max_age));
@@ -212,6 +214,7 @@ pub(crate) fn mended(wanted: &Config, found: Config) -> Config {
         max_messages_per_subject: wanted.max_messages_per_subject,
         subject_transform: wanted.subject_transform.clone(),
         duplicate_window: found.duplicate_window.max(wanted.duplicate_window),
+        num_replicas: found.num_replicas.max(wanted.num_replicas),
         ..found
     }
 }

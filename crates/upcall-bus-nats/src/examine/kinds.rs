@@ -142,7 +142,7 @@ pub(super) static STREAM_ONE_REPLICA: Kind = kind(
     Harm,
     "A stream has one replica, in a cluster",
     "When the one server that has it is down, events are refused; when its disk is lost, so are they.",
-    "Set `bus.nats.streams.replicas = 3`, and `nats stream edit STREAM --replicas 3`.",
+    "Set `bus.nats.streams.replicas = 3`, and run `upcall provision`.",
 );
 pub(super) static STREAM_REPLICA_LOST: Kind = kind(
     "stream-replica-lost",
@@ -199,7 +199,7 @@ pub(super) static STREAM_SEALED: Kind = kind(
     Harm,
     "A stream is sealed",
     "It takes no events any more.",
-    "It can't be opened again: name another with `bus.nats.stream`, or delete it and run `upcall provision`.",
+    "It can't be opened again: read what it has, delete it (its events go with it), and run `upcall provision`.",
 );
 pub(super) static STREAM_NO_ACK: Kind = kind(
     "stream-no-ack",
