@@ -390,22 +390,6 @@ fn a_program_has_the_time_that_it_needs_and_is_found_beside_the_file() {
 }
 
 #[test]
-fn a_webhooks_batches_are_as_large_as_its_requests_and_its_rate_let_them_be() {
-    for (keys, batches, events) in
-        [("", 4, 16), (", concurrency = 2", 2, 2), (", rate = \"8/s\"", 4, 2), (", rate = \"100/s\"", 4, 4)]
-    {
-        let webhook = format!(
-            "webhook = {{ url = \"https://hooks.example.com/\", secrets = [\"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]{keys} }}"
-        );
-        let text = format!("[[route]]\nname = \"a\"\npath = \"/a\"\n[[consumer]]\nname = \"c\"\n{webhook}");
-        let config = parse(&text).unwrap();
-        let [consumer] = &config.consumers[..] else { panic!("one consumer") };
-        let options = &consumer.options;
-        assert_eq!((options.concurrency.get(), options.batch_max.get()), (batches, events), "{keys}");
-    }
-}
-
-#[test]
 fn a_secret_that_is_empty_is_a_mistake_wherever_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("secret");

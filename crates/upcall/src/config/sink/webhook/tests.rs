@@ -33,16 +33,16 @@ fn assert_mistake(consumer: &str, webhook: &str, expected: &str) {
 #[test]
 fn a_batch_has_time_for_its_requests_and_for_the_waits_that_the_rate_asks_for() {
     for (consumer, webhook, batches, batch_max, seconds) in [
-        ("", "", 4, 4, 35),
-        ("", "timeout = \"30s\"", 4, 4, 65),
+        ("", "", 4, 16, 80),
+        ("", "timeout = \"30s\"", 4, 16, 155),
         ("", "concurrency = 1", 1, 1, 35),
-        ("", "concurrency = 40", 4, 10, 35),
+        ("", "concurrency = 40", 4, 40, 80),
         ("batch_max = 100\nconcurrency = 1", "", 1, 100, 15 * 8 + 5),
         ("", "rate = \"100/s\"", 4, 4, 36),
         ("", "rate = \"20/min\"", 4, 4, 95),
         ("", "rate = \"2/min\"", 2, 1, 95),
         ("batch_max = 10\nconcurrency = 1", "rate = \"1/s\"", 1, 10, 45),
-        ("deliver_timeout = \"2m\"", "", 4, 4, 120),
+        ("deliver_timeout = \"2m\"", "", 4, 16, 120),
     ] {
         let (consumer, options) = read(consumer, webhook);
         let found = (consumer.concurrency.get(), consumer.batch_max.get(), consumer.deliver_timeout.as_secs());
@@ -50,7 +50,7 @@ fn a_batch_has_time_for_its_requests_and_for_the_waits_that_the_rate_asks_for() 
         assert_eq!(options.batch_time, consumer.deliver_timeout);
     }
     let secrets = format!("secrets = [\"{SECRET}\"]");
-    assert_mistake("deliver_timeout = \"20s\"", &secrets, "consumer[0].deliver_timeout: is below the 35s");
+    assert_mistake("deliver_timeout = \"20s\"", &secrets, "consumer[0].deliver_timeout: is below the 1m 20s");
 }
 
 #[test]
