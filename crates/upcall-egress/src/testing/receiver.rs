@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Act, Request, serve};
@@ -17,7 +18,12 @@ const LATE: Duration = Duration::from_secs(3);
 pub struct Receiver {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    listening: Mutex<Option<JoinHandle<()>>>,
+    listening: Mutex<Option<Listening>>,
+}
+
+struct Listening {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 struct State {
@@ -57,9 +63,9 @@ impl Receiver {
     /// Breaks every connection, and takes none.
     pub async fn stop(&self) {
         let listening = self.listening.lock().unwrap().take();
-        if let Some(listening) = listening {
-            listening.abort();
-            drop(listening.await);
+        if let Some(Listening { stop, task }) = listening {
+            drop(stop);
+            task.await.unwrap();
         }
     }
 
@@ -88,15 +94,23 @@ impl Receiver {
 
     fn listen(&self, listener: TcpListener) {
         let state = self.state.clone();
-        let listening = tokio::spawn(async move {
-            // When this task is aborted, the connections end with it.
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let state = state.clone();
-                connections.spawn(serve(stream, move |request, _| state.lock().unwrap().take(request)));
+            let accept = async {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let state = state.clone();
+                    connections.spawn(serve(stream, move |request, _| state.lock().unwrap().take(request)));
+                }
+            };
+            tokio::select! {
+                () = accept => {}
+                _ = stopped => {}
             }
+            // One that is answering at this moment on another thread has ended, too, when this is over.
+            connections.shutdown().await;
         });
-        *self.listening.lock().unwrap() = Some(listening);
+        *self.listening.lock().unwrap() = Some(Listening { stop, task });
     }
 }
 
