@@ -10,7 +10,8 @@ fn a_nats_server_comes_back_with_its_ports_and_store() {
     }
     let options = NatsOptions { jetstream: "sync_interval: always".into(), ..NatsOptions::default() };
     let server = NatsServer::start_with(&options);
-    let jetstream = server.monitor("/varz").unwrap()["jetstream"]["config"].clone();
+    // `/varz` lacks it for good if it is asked before JetStream is there.
+    let jetstream = server.monitor("/jsz").unwrap()["config"].clone();
     assert_eq!(jetstream["sync_always"], true, "{jetstream}");
     assert!(jetstream["store_dir"].as_str().unwrap().starts_with(server.store_dir().to_str().unwrap()), "{jetstream}");
     let start = |server: &NatsServer| server.monitor("/varz").unwrap()["start"].clone();
