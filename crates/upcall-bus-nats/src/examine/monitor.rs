@@ -33,18 +33,19 @@ impl Monitored {
         Ok(Self::read(&answer))
     }
 
-    fn read(varz: &Value) -> Self {
-        let config = &varz["jetstream"]["config"];
+    fn read(jsz: &Value) -> Self {
+        let config = &jsz["config"];
         let sync_interval = match config["sync_always"].as_bool() {
             Some(true) => Some(Duration::ZERO),
             _ => config["sync_interval"].as_u64().map(Duration::from_nanos),
         };
-        let storage = varz["jetstream"]["stats"]["storage"].as_u64().zip(config["max_storage"].as_u64());
+        let storage = jsz["storage"].as_u64().zip(config["max_storage"].as_u64());
         Self { sync_interval, storage }
     }
 }
 
-/// Asks for `/varz`, in HTTP/1.0: the answer ends with the connection, and is not in chunks.
+/// Asks for `/jsz`, in HTTP/1.0: the answer ends with the connection, and is not in chunks. `/varz` has the same, but lacks
+/// the configuration for good if somebody asked for it before JetStream was there.
 async fn fetch(url: &str) -> Result<Value, String> {
     let failed = |error: std::io::Error| format!("{url} can't be read: {error}");
     let rest = url.strip_prefix("http://").ok_or_else(|| format!("{url} does not begin with http://"))?;
@@ -54,7 +55,7 @@ async fn fetch(url: &str) -> Result<Value, String> {
     let mut connection = TcpStream::connect(address).await.map_err(failed)?;
     let path = path.trim_end_matches('/');
     let path = if path.is_empty() { String::new() } else { format!("/{path}") };
-    let request = format!("GET {path}/varz HTTP/1.0\r\nHost: {host}\r\n\r\n");
+    let request = format!("GET {path}/jsz HTTP/1.0\r\nHost: {host}\r\n\r\n");
     connection.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut answer = Vec::new();
     connection.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.map_err(failed)?;
