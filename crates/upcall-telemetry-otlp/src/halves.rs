@@ -21,32 +21,40 @@ pub(crate) struct Piece {
 pub(crate) fn halves(kind: Kind, body: &Bytes) -> Option<[Piece; 2]> {
     match kind {
         Kind::Traces => {
-            let mut first = ExportTraceServiceRequest::decode(body.clone()).ok()?;
-            let mut second = first.clone();
-            let (of_first, of_second) = (first.resource_spans.first_mut()?, second.resource_spans.first_mut()?);
-            let numbers = halve(&mut of_first.scope_spans, &mut of_second.scope_spans, |scope| &mut scope.spans)?;
-            Some(pieces([&first, &second], numbers))
+            let whole = ExportTraceServiceRequest::decode(body.clone()).ok()?;
+            split(whole, |whole| Some(&mut whole.resource_spans.first_mut()?.scope_spans), |scope| &mut scope.spans)
         }
         Kind::Logs => {
-            let mut first = ExportLogsServiceRequest::decode(body.clone()).ok()?;
-            let mut second = first.clone();
-            let (of_first, of_second) = (first.resource_logs.first_mut()?, second.resource_logs.first_mut()?);
-            let numbers = halve(&mut of_first.scope_logs, &mut of_second.scope_logs, |scope| &mut scope.log_records)?;
-            Some(pieces([&first, &second], numbers))
+            let whole = ExportLogsServiceRequest::decode(body.clone()).ok()?;
+            split(whole, |whole| Some(&mut whole.resource_logs.first_mut()?.scope_logs), |scope| &mut scope.log_records)
         }
         Kind::Metrics => {
-            let mut first = ExportMetricsServiceRequest::decode(body.clone()).ok()?;
-            let scope = first.resource_metrics.first_mut()?.scope_metrics.first_mut()?;
+            let mut whole = ExportMetricsServiceRequest::decode(body.clone()).ok()?;
+            let scope = whole.resource_metrics.first_mut()?.scope_metrics.first_mut()?;
             if let [only] = scope.metrics.as_mut_slice() {
                 let other = half_of_points(only)?;
                 scope.metrics.push(other);
             }
-            let mut second = first.clone();
-            let (of_first, of_second) = (first.resource_metrics.first_mut()?, second.resource_metrics.first_mut()?);
-            halve(&mut of_first.scope_metrics, &mut of_second.scope_metrics, |scope| &mut scope.metrics)?;
-            Some(pieces([&first, &second], [1, 1]))
+            let halves = split(
+                whole,
+                |whole| Some(&mut whole.resource_metrics.first_mut()?.scope_metrics),
+                |scope| &mut scope.metrics,
+            )?;
+            Some(halves.map(|half| Piece { number: 1, ..half }))
         }
     }
+}
+
+/// Makes two requests of one, each with half of the things.
+fn split<M: Message + Clone, S, T>(
+    mut first: M,
+    scopes: for<'m> fn(&'m mut M) -> Option<&'m mut Vec<S>>,
+    items: impl Fn(&mut S) -> &mut Vec<T>,
+) -> Option<[Piece; 2]> {
+    let mut second = first.clone();
+    let [of_first, of_second] = halve(scopes(&mut first)?, scopes(&mut second)?, items)?;
+    let piece = |request: M, number| Piece { body: request.encode_to_vec().into(), number };
+    Some([piece(first, of_first), piece(second, of_second)])
 }
 
 /// Of two that are the same, leaves the first half in one and the second in the other, and says how many are in each.
@@ -93,11 +101,6 @@ fn half_of_points(metric: &mut Metric) -> Option<Metric> {
     };
     let (name, description, unit) = (metric.name.clone(), metric.description.clone(), metric.unit.clone());
     Some(Metric { name, description, unit, data: Some(data), ..Metric::default() })
-}
-
-fn pieces<M: Message>(requests: [&M; 2], numbers: [usize; 2]) -> [Piece; 2] {
-    let [first, second] = requests.map(|request| Bytes::from(request.encode_to_vec()));
-    [Piece { body: first, number: numbers[0] }, Piece { body: second, number: numbers[1] }]
 }
 
 #[cfg(test)]

@@ -84,10 +84,8 @@ pub(crate) fn admin_of(file: &Path) -> Result<SocketAddr, ConfigError> {
 pub(crate) fn sink_of(file: &Path, consumer: &str) -> Result<Option<&'static str>, ConfigError> {
     let document = Document::load(file, Wanted::Only(&["consumer"]))?;
     let find = |table: &toml::Table| {
-        let consumers = table.get("consumer")?.as_array()?.iter().filter_map(toml::Value::as_table);
-        let found = consumers
-            .into_iter()
-            .find(|table| table.get("name").is_some_and(|name| name.as_str() == Some(consumer)))?;
+        let mut consumers = table.get("consumer")?.as_array()?.iter().filter_map(toml::Value::as_table);
+        let found = consumers.find(|table| table.get("name").is_some_and(|name| name.as_str() == Some(consumer)))?;
         sink::NAMES.into_iter().find(|sink| found.contains_key(*sink))
     };
     Ok(document.read(|_, table| Some(find(&table)))?.0)
