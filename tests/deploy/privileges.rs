@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::rendered::everything;
+use upcall_tests::executable::workspace;
+
+use crate::rendered::{everything, kustomize, renderer};
 
 /// Kubernetes' profile `restricted`, and a read-only root.
 #[test]
@@ -51,6 +53,28 @@ fn every_pod_has_a_policy_for_what_comes_and_goes() {
             };
             assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]), "{}", rendered.name);
         }
+    }
+}
+
+/// No example has it.
+#[test]
+fn with_the_component_for_telemetry_every_part_reaches_a_collector() {
+    let (Some(_), Some(renderer)) = (everything(), renderer()) else { return };
+    let site = tempfile::tempdir().unwrap();
+    // Kustomize takes relative paths only.
+    let folder = site.path().canonicalize().unwrap();
+    let up = "../".repeat(folder.components().count() - 1);
+    let kubernetes = workspace().canonicalize().unwrap().join("deploy/kubernetes");
+    let kubernetes = format!("{up}{}", kubernetes.strip_prefix("/").unwrap().display());
+    let text = format!("resources: [{kubernetes}/examples/on-nats]\ncomponents: [{kubernetes}/components/telemetry]\n");
+    std::fs::write(folder.join("kustomization.yaml"), text).unwrap();
+    let rendered = kustomize(&renderer, "a site with telemetry".to_owned(), &folder);
+    let is_ours = |policy: &&Value| policy["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("upcall-"));
+    let policies: Vec<_> = rendered.all("NetworkPolicy").filter(is_ours).collect();
+    assert_eq!(policies.len(), 2, "gateways and consumers");
+    for policy in policies {
+        let collector = json!({ "ports": [{ "port": 4317 }, { "port": 4318 }] });
+        assert!(list(&policy["spec"]["egress"]).contains(&collector), "{policy}");
     }
 }
 

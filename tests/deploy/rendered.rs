@@ -62,8 +62,7 @@ fn render() -> Option<Vec<Rendered>> {
     for kind in ["overlays", "examples"] {
         for folder in entries(&kubernetes.join(kind)) {
             let name = format!("kustomize-{}", stem(&folder));
-            let output = Command::new(&renderer).arg("kustomize").arg(&folder).output().unwrap();
-            all.push(Rendered::new(name, &output));
+            all.push(kustomize(&renderer, name, &folder));
         }
     }
     for values in entries(&folder().join("values")) {
@@ -79,6 +78,11 @@ pub(crate) fn renderer() -> Option<PathBuf> {
         skip("what is deployed to Kubernetes: the renderer was not built, which needs Go (tests/run builds it)");
     }
     found
+}
+
+/// Renders a site in a folder.
+pub(crate) fn kustomize(renderer: &Path, name: String, folder: &Path) -> Rendered {
+    Rendered::new(name, &Command::new(renderer).arg("kustomize").arg(folder).output().unwrap())
 }
 
 /// Renders the chart as `helm install upcall` would in the namespace `upcall`.
